@@ -1,0 +1,242 @@
+"""The one attention: scores, masks, weights and their sums over the inputs."""
+
+import contextlib
+import contextvars
+import dataclasses
+from typing import Any
+
+import keras
+from keras import ops
+
+from keras_perceiver.initializers import fresh
+from keras_perceiver.initializers import projection_initializer
+from keras_perceiver.serialization import serializable
+from keras_perceiver.validation import check_divides
+from keras_perceiver.validation import check_positive
+from keras_perceiver.validation import check_rate
+
+_records = contextvars.ContextVar("keras_perceiver_attention_records", default=None)
+
+
+@dataclasses.dataclass(frozen=True)
+class AttentionRecord:
+    """What one call of an attention layer looked at.
+
+    Attributes:
+        name: name of the block, e.g. `"cross_attend_1"`.
+        kind: `"cross_attention"` or `"self_attention"`.
+        scores: float tensor `(B, H, N, M)`, before the softmax, scaled by
+            `1 / sqrt(qk_dim / H)`; masked inputs are at the lowest number.
+        weights: float tensor `(B, H, N, M)`, after the softmax; rows that may
+            attend to nothing are zero.
+    """
+
+    name: str
+    kind: str
+    scores: Any
+    weights: Any
+
+
+@contextlib.contextmanager
+def record_attention():
+    """Collects what every attention of any model looks at, in order of the calls.
+
+    The model is called, not changed. Under the context a call keeps scores and
+    weights of shape `(B, H, N, M)`, so hand it few examples at a time. `predict`
+    and compiled functions trace before they run, and are not recorded.
+
+    Yields:
+        A list that fills with one `AttentionRecord` for each attention.
+
+    Example:
+
+    ```python
+    with kp.record_attention() as records:
+        model(images)
+    maps = [r.weights for r in records if r.kind == "cross_attention"]
+    ```
+    """
+    records = []
+    token = _records.set(records)
+    try:
+        yield records
+    finally:
+        _records.reset(token)
+
+
+@serializable
+class Attention(keras.layers.Layer):
+    """Multi-head attention whose queries, keys and values may differ in width.
+
+    `softmax(q k^T / sqrt(qk_dim / H)) v`, heads being contiguous slices of the
+    channels, with biases on all four projections. A query that may attend to
+    nothing gets zeros in place of a weighted sum.
+
+    Args:
+        num_heads: int, H. Must divide `qk_dim` and `v_dim`.
+        qk_dim: int. Total width of queries and keys.
+        v_dim: int. Total width of values.
+        output_dim: int, E. Width of the result.
+        dropout_rate: float. Dropout of the attention weights.
+        kernel_initializer: defaults to variance scaling over the fan-in.
+        block_name: string or `None`. The name that records of this layer bear;
+            defaults to the layer's own.
+        kind: string. The kind that records of this layer bear.
+        **kwargs: `keras.layers.Layer` arguments.
+
+    Call arguments:
+        queries: float tensor `(B, N, D)`.
+        inputs: float tensor `(B, M, C)`.
+        attention_mask: optional bool tensor that broadcasts to `(B, H, N, M)`;
+            `True` means that the query may attend to the input.
+        training: bool or `None`.
+
+    Returns:
+        Tensor `(B, N, E)` in the compute dtype.
+
+    References:
+    - `attend` and `Attention` of DeepMind's published code.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        qk_dim,
+        v_dim,
+        output_dim,
+        dropout_rate=0.0,
+        kernel_initializer=None,
+        block_name=None,
+        kind="attention",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_positive(
+            num_heads=num_heads, qk_dim=qk_dim, v_dim=v_dim, output_dim=output_dim
+        )
+        check_divides(num_heads, qk_dim=qk_dim, v_dim=v_dim)
+        check_rate(dropout_rate=dropout_rate)
+        self.num_heads = num_heads
+        self.qk_dim = qk_dim
+        self.v_dim = v_dim
+        self.output_dim = output_dim
+        self.dropout_rate = dropout_rate
+        self.kernel_initializer = (
+            keras.initializers.get(kernel_initializer) or projection_initializer()
+        )
+        self.block_name = block_name
+        self.kind = kind
+
+    def build(self, queries_shape, inputs_shape):
+        def projection(width, name, shape):
+            layer = keras.layers.Dense(
+                width,
+                kernel_initializer=fresh(self.kernel_initializer),
+                dtype=self.dtype_policy,
+                name=name,
+            )
+            layer.build(shape)
+            return layer
+
+        self.query = projection(self.qk_dim, "query", queries_shape)
+        self.key = projection(self.qk_dim, "key", inputs_shape)
+        self.value = projection(self.v_dim, "value", inputs_shape)
+        self.attention_output = projection(
+            self.output_dim, "attention_output", (*queries_shape[:-1], self.v_dim)
+        )
+        self.dropout = keras.layers.Dropout(
+            self.dropout_rate, dtype=self.dtype_policy, name="dropout"
+        )
+
+    def call(self, queries, inputs, attention_mask=None, training=None):
+        query = self._split_heads(self.query(queries))
+        key = self._split_heads(self.key(inputs))
+        value = self._split_heads(self.value(inputs))
+
+        # Scaled before the product, which keeps float16 scores in range.
+        query = query * ops.cast(
+            (self.qk_dim // self.num_heads) ** -0.5, self.compute_dtype
+        )
+        scores = ops.einsum("bnhd,bmhd->bhnm", query, key)
+        weights, scores = masked_softmax(scores, attention_mask)
+        records = _records.get()
+        if records is not None:
+            name = self.block_name or self.name
+            records.append(AttentionRecord(name, self.kind, scores, weights))
+        weights = ops.cast(weights, self.compute_dtype)
+        weights = self.dropout(weights, training=training)
+        mixed = ops.einsum("bhnm,bmhd->bnhd", weights, value)
+        shape = ops.shape(mixed)
+        return self.attention_output(
+            ops.reshape(mixed, (shape[0], shape[1], self.v_dim))
+        )
+
+    def compute_output_shape(self, queries_shape, inputs_shape):
+        return (*queries_shape[:-1], self.output_dim)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "qk_dim": self.qk_dim,
+            "v_dim": self.v_dim,
+            "output_dim": self.output_dim,
+            "dropout_rate": self.dropout_rate,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "block_name": self.block_name,
+            "kind": self.kind,
+        }
+
+    def _split_heads(self, x):
+        """`(B, M, H d)` -> `(B, M, H, d)`."""
+        shape = ops.shape(x)
+        return ops.reshape(
+            x, (shape[0], shape[1], self.num_heads, x.shape[-1] // self.num_heads)
+        )
+
+
+def masked_softmax(scores, mask=None):
+    """Softmax over the inputs in at least float32; rows without any input are zero.
+
+    Args:
+        scores: float tensor `(B, H, N, M)`.
+        mask: optional bool tensor that broadcasts to it, `True` = attend.
+
+    Returns:
+        Pair `(weights, scores)` of tensors `(B, H, N, M)`, masked, in float32 (or
+        float64 for float64 scores).
+    """
+    if keras.backend.standardize_dtype(scores.dtype) != "float64":
+        scores = ops.cast(scores, "float32")
+    if mask is None:
+        return ops.softmax(scores, axis=-1), scores
+    mask = ops.cast(mask, "bool")
+    lowest = ops.cast(-1e30, scores.dtype)
+    scores = ops.where(mask, scores, lowest)
+    any_input = ops.any(mask, axis=-1, keepdims=True)
+    weights = ops.softmax(scores, axis=-1)
+    return ops.where(any_input, weights, ops.zeros_like(weights)), scores
+
+
+def combine_masks(queries_mask=None, inputs_mask=None, attention_mask=None):
+    """One mask that broadcasts to `(B, H, N, M)`, or `None`.
+
+    Args:
+        queries_mask: optional bool tensor `(B, N)`; a query at `False` gets nothing.
+        inputs_mask: optional bool tensor `(B, M)`; an input at `False` is hidden.
+        attention_mask: optional bool tensor `(B, N, M)` or `(B, H, N, M)`.
+    """
+    masks = []
+    if queries_mask is not None:
+        masks.append(ops.cast(queries_mask, "bool")[:, None, :, None])
+    if inputs_mask is not None:
+        masks.append(ops.cast(inputs_mask, "bool")[:, None, None, :])
+    if attention_mask is not None:
+        attention_mask = ops.cast(attention_mask, "bool")
+        if len(attention_mask.shape) == 3:
+            attention_mask = attention_mask[:, None]
+        masks.append(attention_mask)
+    combined = None
+    for mask in masks:
+        combined = mask if combined is None else ops.logical_and(combined, mask)
+    return combined

@@ -1,0 +1,464 @@
+"""Residual blocks: cross-attention and self-attention, each followed by an MLP."""
+
+import math
+
+import keras
+from keras import ops
+
+from keras_perceiver.attention import Attention
+from keras_perceiver.attention import combine_masks
+from keras_perceiver.initializers import fresh
+from keras_perceiver.initializers import projection_initializer
+from keras_perceiver.serialization import serializable
+from keras_perceiver.validation import check_divides
+from keras_perceiver.validation import check_positive
+from keras_perceiver.validation import check_rate
+
+# Haiku's and PyTorch's; Keras' own default is 1e-3.
+NORM_EPSILON = 1e-5
+
+
+def norm(shape, **kwargs):
+    """A built layer normalization with the epsilon of the published models."""
+    layer = keras.layers.LayerNormalization(epsilon=NORM_EPSILON, **kwargs)
+    layer.build(shape)
+    return layer
+
+
+@serializable
+class MLP(keras.layers.Layer):
+    """Two dense layers with a GELU between them.
+
+    Args:
+        widening_factor: int. Width of the hidden layer over that of the input.
+        approximate_gelu: bool. The tanh approximation, as DeepMind's code; `False`
+            is the exact GELU, as Hugging Face's.
+        dropout_rate: float. Dropout of the result.
+        kernel_initializer: defaults to variance scaling over the fan-in.
+        **kwargs: `keras.layers.Layer` arguments.
+
+    Call arguments:
+        inputs: float tensor `(B, N, D)`.
+        training: bool or `None`.
+
+    Returns:
+        Tensor `(B, N, D)`.
+    """
+
+    def __init__(
+        self,
+        widening_factor=1,
+        approximate_gelu=True,
+        dropout_rate=0.0,
+        kernel_initializer=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_positive(widening_factor=widening_factor)
+        check_rate(dropout_rate=dropout_rate)
+        self.widening_factor = widening_factor
+        self.approximate_gelu = approximate_gelu
+        self.dropout_rate = dropout_rate
+        self.kernel_initializer = (
+            keras.initializers.get(kernel_initializer) or projection_initializer()
+        )
+        self.supports_masking = True
+
+    def build(self, inputs_shape):
+        width = inputs_shape[-1]
+        hidden_width = self.widening_factor * width
+        self.hidden = keras.layers.Dense(
+            hidden_width,
+            kernel_initializer=fresh(self.kernel_initializer),
+            dtype=self.dtype_policy,
+            name="hidden",
+        )
+        self.hidden.build(inputs_shape)
+        self.result = keras.layers.Dense(
+            width,
+            kernel_initializer=fresh(self.kernel_initializer),
+            dtype=self.dtype_policy,
+            name="result",
+        )
+        self.result.build((*inputs_shape[:-1], hidden_width))
+        self.dropout = keras.layers.Dropout(
+            self.dropout_rate, dtype=self.dtype_policy, name="dropout"
+        )
+
+    def call(self, inputs, training=None):
+        x = ops.gelu(self.hidden(inputs), approximate=self.approximate_gelu)
+        return self.dropout(self.result(x), training=training)
+
+    def compute_output_shape(self, inputs_shape):
+        return inputs_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "widening_factor": self.widening_factor,
+            "approximate_gelu": self.approximate_gelu,
+            "dropout_rate": self.dropout_rate,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+class _AttentionBlock(keras.layers.Layer):
+    """What cross-attention and self-attention blocks have in common."""
+
+    def __init__(
+        self,
+        num_heads,
+        qk_dim,
+        v_dim,
+        widening_factor=1,
+        approximate_gelu=True,
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        kernel_initializer=None,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        check_positive(num_heads=num_heads, widening_factor=widening_factor)
+        if v_dim is not None:
+            check_positive(v_dim=v_dim)
+            check_divides(num_heads, v_dim=v_dim)
+        if isinstance(qk_dim, int):
+            check_positive(qk_dim=qk_dim)
+            check_divides(num_heads, qk_dim=qk_dim)
+        check_rate(
+            dropout_rate=dropout_rate, attention_dropout_rate=attention_dropout_rate
+        )
+        self.num_heads = num_heads
+        self.qk_dim = qk_dim
+        self.v_dim = v_dim
+        self.widening_factor = widening_factor
+        self.approximate_gelu = approximate_gelu
+        self.dropout_rate = dropout_rate
+        self.attention_dropout_rate = attention_dropout_rate
+        self.kernel_initializer = (
+            keras.initializers.get(kernel_initializer) or projection_initializer()
+        )
+        self.supports_masking = True
+
+    def _build_sublayers(self, kind, qk_dim, queries_shape, inputs_shape):
+        self.attention = Attention(
+            num_heads=self.num_heads,
+            qk_dim=qk_dim,
+            v_dim=self.v_dim or qk_dim,
+            output_dim=queries_shape[-1],
+            dropout_rate=self.attention_dropout_rate,
+            kernel_initializer=self.kernel_initializer,
+            block_name=self.name,
+            kind=kind,
+            dtype=self.dtype_policy,
+            name="attention",
+        )
+        self.attention.build(queries_shape, inputs_shape)
+        self.dropout = keras.layers.Dropout(
+            self.dropout_rate, dtype=self.dtype_policy, name="dropout"
+        )
+        self.mlp_norm = norm(queries_shape, dtype=self.dtype_policy, name="mlp_norm")
+        self.mlp = MLP(
+            widening_factor=self.widening_factor,
+            approximate_gelu=self.approximate_gelu,
+            dropout_rate=self.dropout_rate,
+            kernel_initializer=self.kernel_initializer,
+            dtype=self.dtype_policy,
+            name="mlp",
+        )
+        self.mlp.build(queries_shape)
+
+    def _add_mlp(self, x, training):
+        return x + self.mlp(self.mlp_norm(x), training=training)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "num_heads": self.num_heads,
+            "qk_dim": self.qk_dim,
+            "v_dim": self.v_dim,
+            "widening_factor": self.widening_factor,
+            "approximate_gelu": self.approximate_gelu,
+            "dropout_rate": self.dropout_rate,
+            "attention_dropout_rate": self.attention_dropout_rate,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+        }
+
+
+@serializable
+class CrossAttention(_AttentionBlock):
+    """Queries read inputs, then an MLP; both pre-normalised and residual.
+
+    `x = q + Attention(LN(q), LN(X)); x = x + MLP(LN(x))`, where the byte array X
+    has C channels: those of the content, followed by those of its positions.
+
+    Masking: `True` = attend. A query that may attend to nothing gets zeros from the
+    attention. The output carries the mask of the queries, not of the inputs.
+
+    Args:
+        num_heads: int, H. Must divide `qk_dim` and `v_dim`.
+        positions: `kp.FourierPositions`, `kp.LearnedPositions` or `None`. Where the
+            inputs are. With it, `inputs` is content on its grid.
+        qk_dim: int, `"inputs"` or `"queries"`. Total width of queries and keys;
+            the words take the width C of the inputs, or D of the queries.
+        v_dim: int or `None`. Total width of values. Defaults to `qk_dim`.
+        widening_factor: int. Hidden width of the MLP over D.
+        use_query_residual: bool. Whether to add the queries to what they read. Leave
+            it out where the two mean different things, as positions and pixels do.
+        approximate_gelu: bool. The tanh approximation, as DeepMind's code; `False`
+            is the exact GELU, as Hugging Face's.
+        dropout_rate: float. Dropout of the attention's result and of the MLP's.
+        attention_dropout_rate: float. Dropout of the attention weights.
+        kernel_initializer: defaults to variance scaling over the fan-in.
+        **kwargs: `keras.layers.Layer` arguments.
+
+    Call arguments:
+        queries: float tensor `(B, N, D)`.
+        inputs: float tensor `(B, M, C)`, or content `(B, n_1, ..., n_d, c)` on a
+            grid where `positions` is given; M is then the product of its sizes.
+        queries_mask: optional bool tensor `(B, N)`.
+        inputs_mask: optional bool tensor `(B, M)` or `(B, n_1, ..., n_d)`.
+        attention_mask: optional bool tensor `(B, N, M)`.
+        training: bool or `None`.
+
+    Returns:
+        Tensor `(B, N, D)` in the compute dtype.
+
+    Raises:
+        ValueError: where `num_heads` does not divide the widths, or `inputs` is not
+            of the shape that `positions` asks for.
+
+    References:
+    - [Jaegle et al., 2022](https://arxiv.org/abs/2107.14795), appendix E.2.
+    - `CrossAttention` of DeepMind's published code.
+    """
+
+    def __init__(
+        self,
+        num_heads=1,
+        positions=None,
+        qk_dim="inputs",
+        v_dim=None,
+        widening_factor=1,
+        use_query_residual=True,
+        approximate_gelu=True,
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        kernel_initializer=None,
+        **kwargs,
+    ):
+        if not isinstance(qk_dim, int) and qk_dim not in ("inputs", "queries"):
+            raise ValueError(
+                '`qk_dim` must be an integer, "inputs" or "queries". '
+                f"Received: qk_dim={qk_dim!r}"
+            )
+        super().__init__(
+            num_heads=num_heads,
+            qk_dim=qk_dim,
+            v_dim=v_dim,
+            widening_factor=widening_factor,
+            approximate_gelu=approximate_gelu,
+            dropout_rate=dropout_rate,
+            attention_dropout_rate=attention_dropout_rate,
+            kernel_initializer=kernel_initializer,
+            **kwargs,
+        )
+        self.positions = positions
+        self.use_query_residual = use_query_residual
+
+    def build(self, queries_shape, inputs_shape):
+        if len(queries_shape) != 3:
+            raise ValueError(
+                "`queries` must have the shape (batch, queries, channels). "
+                f"Received: queries of shape {tuple(queries_shape)}"
+            )
+        inputs_shape = self._flat_shape(inputs_shape)
+        widths = {"inputs": inputs_shape[-1], "queries": queries_shape[-1]}
+        qk_dim = widths.get(self.qk_dim, self.qk_dim)
+        if self.positions is not None and not self.positions.built:
+            self.positions.build()
+        kwargs = {"dtype": self.dtype_policy}
+        self.query_norm = norm(queries_shape, name="query_norm", **kwargs)
+        self.inputs_norm = norm(inputs_shape, name="inputs_norm", **kwargs)
+        self._build_sublayers("cross_attention", qk_dim, queries_shape, inputs_shape)
+
+    def call(
+        self,
+        queries,
+        inputs,
+        queries_mask=None,
+        inputs_mask=None,
+        attention_mask=None,
+        training=None,
+    ):
+        self._check_widths(queries.shape, self._flat_shape(inputs.shape))
+        byte_array = self.byte_array(inputs)
+        if inputs_mask is not None:
+            inputs_mask = self._flat_mask(inputs_mask, byte_array)
+        x = self.attention(
+            self.query_norm(queries),
+            self.inputs_norm(byte_array),
+            attention_mask=combine_masks(queries_mask, inputs_mask, attention_mask),
+            training=training,
+        )
+        x = self.dropout(x, training=training)
+        if self.use_query_residual:
+            x = queries + x
+        return self._add_mlp(x, training)
+
+    def byte_array(self, inputs):
+        """The dense byte array `(B, M, C)`: content, then positions."""
+        if self.positions is None:
+            return inputs
+        batch, *grid = ops.shape(inputs)[:-1]
+        features = self.positions.grid(grid)
+        features = ops.cast(features, inputs.dtype)
+        width = features.shape[-1]
+        content = ops.reshape(inputs, (batch, -1, inputs.shape[-1]))
+        features = ops.reshape(features, (1, -1, width))
+        features = ops.broadcast_to(features, (batch, ops.shape(content)[1], width))
+        return ops.concatenate([content, features], axis=-1)
+
+    def compute_output_shape(self, queries_shape, inputs_shape):
+        self._check_widths(queries_shape, self._flat_shape(inputs_shape))
+        return queries_shape
+
+    @classmethod
+    def from_config(cls, config):
+        positions = config.get("positions")
+        if isinstance(positions, dict):
+            config = {**config, "positions": keras.layers.deserialize(positions)}
+        return super().from_config(config)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "positions": (
+                None
+                if self.positions is None
+                else keras.layers.serialize(self.positions)
+            ),
+            "use_query_residual": self.use_query_residual,
+        }
+
+    def _check_widths(self, queries_shape, inputs_shape):
+        if not self.built:
+            return
+        for name, built_norm, shape in (
+            ("queries", self.query_norm, queries_shape),
+            ("inputs", self.inputs_norm, inputs_shape),
+        ):
+            width = built_norm.gamma.shape[0]
+            if len(shape) != 3 or shape[-1] != width:
+                raise ValueError(
+                    f"`{name}` must have {width} channels, positions included, as "
+                    f"when the layer was built. Received: {name} of shape "
+                    f"{tuple(shape)}"
+                )
+
+    def _flat_mask(self, mask, byte_array):
+        """`(B, M)` from `(B, M)` or `(B, n_1, ..., n_d)`."""
+        sizes = tuple(mask.shape[1:])
+        num_inputs = byte_array.shape[1]
+        if None not in (*sizes, num_inputs) and math.prod(sizes) != num_inputs:
+            raise ValueError(
+                "`inputs_mask` must have one entry for each input. Received: "
+                f"inputs_mask of shape {tuple(mask.shape)} for {num_inputs} inputs"
+            )
+        return ops.reshape(mask, (ops.shape(mask)[0], -1))
+
+    def _flat_shape(self, inputs_shape):
+        """The shape `(B, M, C)` of the byte array."""
+        shape = tuple(inputs_shape)
+        if self.positions is None:
+            if len(shape) != 3:
+                raise ValueError(
+                    "`inputs` must have the shape (batch, inputs, channels) where no "
+                    "`positions` are given; content on a grid needs them. "
+                    f"Received: inputs of shape {shape}"
+                )
+            flat = shape
+        else:
+            if len(shape) < 3:
+                raise ValueError(
+                    "`inputs` must be content on a grid, (batch, n_1, ..., channels). "
+                    f"Received: inputs of shape {shape}"
+                )
+            grid = shape[1:-1]
+            num_inputs = None if None in grid else math.prod(grid)
+            width = None
+            if shape[-1] is not None:
+                width = shape[-1] + self.positions.channels(grid)
+            flat = (shape[0], num_inputs, width)
+        if flat[-1] is None:
+            raise ValueError(
+                "The last axis of `inputs`, its channels, must be known. "
+                f"Received: inputs of shape {shape}"
+            )
+        return flat
+
+
+@serializable
+class SelfAttention(_AttentionBlock):
+    """Self-attention, then an MLP; both pre-normalised and residual.
+
+    `h = LN(x); x = x + Attention(h, h); x = x + MLP(LN(x))`.
+
+    Masking: `True` = attend. A position that may attend to nothing gets zeros from
+    the attention. The output carries the mask of the input.
+
+    Args:
+        num_heads: int, H. Must divide `qk_dim` and `v_dim`.
+        qk_dim: int or `None`. Total width of queries and keys. Defaults to D.
+        v_dim: int or `None`. Total width of values. Defaults to `qk_dim`.
+        widening_factor: int. Hidden width of the MLP over D.
+        approximate_gelu: bool. The tanh approximation, as DeepMind's code; `False`
+            is the exact GELU, as Hugging Face's.
+        dropout_rate: float. Dropout of the attention's result and of the MLP's.
+        attention_dropout_rate: float. Dropout of the attention weights.
+        kernel_initializer: defaults to variance scaling over the fan-in.
+        **kwargs: `keras.layers.Layer` arguments.
+
+    Call arguments:
+        inputs: float tensor `(B, N, D)`.
+        mask: optional bool tensor `(B, N)`.
+        attention_mask: optional bool tensor `(B, N, N)`.
+        training: bool or `None`.
+
+    Returns:
+        Tensor `(B, N, D)` in the compute dtype.
+
+    Raises:
+        ValueError: where `num_heads` does not divide the widths.
+
+    References:
+    - [Jaegle et al., 2022](https://arxiv.org/abs/2107.14795), appendix E.2.
+    - `SelfAttention` of DeepMind's published code.
+    """
+
+    def __init__(self, num_heads=8, qk_dim=None, v_dim=None, **kwargs):
+        super().__init__(num_heads=num_heads, qk_dim=qk_dim, v_dim=v_dim, **kwargs)
+
+    def build(self, inputs_shape):
+        if len(inputs_shape) != 3:
+            raise ValueError(
+                "`inputs` must have the shape (batch, positions, channels). "
+                f"Received: inputs of shape {tuple(inputs_shape)}"
+            )
+        qk_dim = self.qk_dim or inputs_shape[-1]
+        self.norm = norm(inputs_shape, name="norm", dtype=self.dtype_policy)
+        self._build_sublayers("self_attention", qk_dim, inputs_shape, inputs_shape)
+
+    def call(self, inputs, mask=None, attention_mask=None, training=None):
+        x = self.norm(inputs)
+        x = self.attention(
+            x,
+            x,
+            attention_mask=combine_masks(inputs_mask=mask, attention_mask=attention_mask),
+            training=training,
+        )
+        x = inputs + self.dropout(x, training=training)
+        return self._add_mlp(x, training)
+
+    def compute_output_shape(self, inputs_shape):
+        return inputs_shape

@@ -1,0 +1,263 @@
+"""The Perceiver without a head: from inputs to latents."""
+
+import os
+
+import keras
+import keras_hub
+
+from keras_perceiver import presets as presets_lib
+from keras_perceiver.blocks import CrossAttention
+from keras_perceiver.encoder import LatentArray
+from keras_perceiver.encoder import LatentBlock
+from keras_perceiver.encoder import encode
+from keras_perceiver.encoder import schedule
+from keras_perceiver.encoder import sharing_ids
+from keras_perceiver.inputs.base import InputAdapter
+from keras_perceiver.serialization import serializable
+
+
+@serializable
+class PerceiverBackbone(keras_hub.models.Backbone):
+    """Perceiver encoder: latents that read the inputs again and again.
+
+    A functional model. Its nodes are the raw input, its adapter, the latent array,
+    and cross-attends and latent blocks in turn; layers that share weights are one
+    layer called several times.
+
+    Masking: adapters that take a mask give the model a second input,
+    `"inputs_mask"`, bool `(B, M)`, `True` = attend.
+
+    Args:
+        inputs: adapter of `kp.inputs`. Reads the raw tensor.
+        num_latents: int, N.
+        latent_dim: int, D.
+        num_cross_attends: int. How many times the latents read the inputs.
+        num_latent_blocks: int. How many times a latent block follows.
+        num_layers_per_block: int. Self-attention layers of a latent block.
+        num_cross_heads: int. Heads of the cross-attends.
+        num_self_heads: int. Heads of the latent blocks.
+        cross_attend_sharing: which cross-attends share weights: `"all_but_first"`,
+            `"all"`, `"none"`, or a list with the id of the weights of each.
+        latent_block_sharing: the same for the latent blocks.
+        cross_attend_placement: `"interleaved"` or `"start"`.
+        cross_qk_dim: int, `"inputs"` or `"queries"`. Width of queries and keys of
+            the cross-attends: that of the inputs by default.
+        qk_dim: int or `None`. Width of queries and keys of the latent blocks, and
+            of the cross-attends where given.
+        v_dim: int or `None`. Width of the values, likewise.
+        cross_widening_factor: int. Width of the MLP in cross-attends over D.
+        self_widening_factor: int. Width of the MLP in latent blocks over D.
+        use_query_residual: bool. Whether cross-attends add the latents.
+        approximate_gelu: bool. The tanh approximation of GELU, as DeepMind's code.
+        dropout_rate: float. Dropout of the results of attention and MLPs.
+        attention_dropout_rate: float. Dropout of the attention weights.
+        latent_initializer: defaults to a truncated normal of deviation 0.02.
+        dtype: string or `keras.DTypePolicy`.
+        **kwargs: `keras.Model` arguments.
+
+    Call arguments:
+        inputs: what the adapter takes, e.g. float tensor
+            `(B, height, width, channels)`; with a mask, a dict with `"inputs"` and
+            `"inputs_mask"`.
+
+    Returns:
+        The latents, float tensor `(B, N, D)`.
+
+    Example:
+
+    ```python
+    backbone = kp.PerceiverBackbone(
+        inputs=kp.inputs.ImageInput(
+            (28, 28, 1), kp.FourierPositions(num_bands=16, max_resolution=28)
+        ),
+        num_latents=32,
+        latent_dim=64,
+        num_cross_attends=3,
+        num_latent_blocks=3,
+        num_layers_per_block=2,
+        num_self_heads=4,
+    )
+    backbone(images).shape  # (B, 32, 64)
+    ```
+
+    References:
+    - [Jaegle et al., 2021](https://arxiv.org/abs/2103.03206).
+    - [Jaegle et al., 2022](https://arxiv.org/abs/2107.14795) for one cross-attend.
+    """
+
+    presets = {
+        name: preset["metadata"] for name, preset in presets_lib.PRESETS.items()
+    }
+
+    def __init__(
+        self,
+        inputs,
+        num_latents,
+        latent_dim,
+        num_cross_attends=1,
+        num_latent_blocks=1,
+        num_layers_per_block=6,
+        num_cross_heads=1,
+        num_self_heads=8,
+        cross_attend_sharing="all_but_first",
+        latent_block_sharing="all",
+        cross_attend_placement="interleaved",
+        cross_qk_dim="inputs",
+        qk_dim=None,
+        v_dim=None,
+        cross_widening_factor=1,
+        self_widening_factor=1,
+        use_query_residual=True,
+        approximate_gelu=True,
+        dropout_rate=0.0,
+        attention_dropout_rate=0.0,
+        latent_initializer=None,
+        dtype=None,
+        **kwargs,
+    ):
+        if not isinstance(inputs, InputAdapter):
+            raise ValueError(
+                "`inputs` must be an adapter of `kp.inputs`, such as "
+                f"`kp.inputs.ImageInput`. Received: inputs={inputs!r}"
+            )
+        steps = schedule(num_cross_attends, num_latent_blocks, cross_attend_placement)
+        cross_ids = sharing_ids(
+            cross_attend_sharing, num_cross_attends, "cross_attend_sharing"
+        )
+        block_ids = sharing_ids(
+            latent_block_sharing, num_latent_blocks, "latent_block_sharing"
+        )
+
+        # === Layers ===
+        shared = {
+            "v_dim": v_dim,
+            "approximate_gelu": approximate_gelu,
+            "dropout_rate": dropout_rate,
+            "attention_dropout_rate": attention_dropout_rate,
+            "dtype": dtype,
+        }
+        cross_attends = [
+            CrossAttention(
+                num_heads=num_cross_heads,
+                positions=inputs.positions,
+                qk_dim=qk_dim or cross_qk_dim,
+                widening_factor=cross_widening_factor,
+                use_query_residual=use_query_residual,
+                name=f"cross_attend_{i + 1}",
+                **shared,
+            )
+            for i in range(max(cross_ids) + 1)
+        ]
+        latent_blocks = [
+            LatentBlock(
+                num_layers=num_layers_per_block,
+                num_heads=num_self_heads,
+                qk_dim=qk_dim,
+                widening_factor=self_widening_factor,
+                name=f"latent_block_{i + 1}",
+                **shared,
+            )
+            for i in range(max(block_ids) + 1)
+        ]
+        latent_array = LatentArray(
+            num_latents,
+            latent_dim,
+            initializer=latent_initializer,
+            dtype=dtype,
+            name="latent_array",
+        )
+
+        # === Functional model ===
+        raw, inputs_mask = inputs.symbolic_inputs()
+        content = inputs(raw)
+        outputs = encode(
+            latent_array(content),
+            content,
+            [cross_attends[i] for i in cross_ids],
+            [latent_blocks[i] for i in block_ids],
+            steps,
+            inputs_mask=inputs_mask,
+        )
+        model_inputs = raw
+        if inputs_mask is not None:
+            model_inputs = {raw.name: raw, inputs_mask.name: inputs_mask}
+        super().__init__(inputs=model_inputs, outputs=outputs, dtype=dtype, **kwargs)
+
+        # === Config ===
+        self.adapter = inputs
+        self.latent_array = latent_array
+        self.cross_attends = cross_attends
+        self.latent_blocks = latent_blocks
+        self.num_latents = num_latents
+        self.latent_dim = latent_dim
+        self.num_cross_attends = num_cross_attends
+        self.num_latent_blocks = num_latent_blocks
+        self.num_layers_per_block = num_layers_per_block
+        self.num_cross_heads = num_cross_heads
+        self.num_self_heads = num_self_heads
+        self.cross_attend_sharing = cross_attend_sharing
+        self.latent_block_sharing = latent_block_sharing
+        self.cross_attend_placement = cross_attend_placement
+        self.cross_qk_dim = cross_qk_dim
+        self.qk_dim = qk_dim
+        self.v_dim = v_dim
+        self.cross_widening_factor = cross_widening_factor
+        self.self_widening_factor = self_widening_factor
+        self.use_query_residual = use_query_residual
+        self.approximate_gelu = approximate_gelu
+        self.dropout_rate = dropout_rate
+        self.attention_dropout_rate = attention_dropout_rate
+        self.latent_initializer = latent_array.initializer
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "inputs": keras.layers.serialize(self.adapter),
+            "num_latents": self.num_latents,
+            "latent_dim": self.latent_dim,
+            "num_cross_attends": self.num_cross_attends,
+            "num_latent_blocks": self.num_latent_blocks,
+            "num_layers_per_block": self.num_layers_per_block,
+            "num_cross_heads": self.num_cross_heads,
+            "num_self_heads": self.num_self_heads,
+            "cross_attend_sharing": self.cross_attend_sharing,
+            "latent_block_sharing": self.latent_block_sharing,
+            "cross_attend_placement": self.cross_attend_placement,
+            "cross_qk_dim": self.cross_qk_dim,
+            "qk_dim": self.qk_dim,
+            "v_dim": self.v_dim,
+            "cross_widening_factor": self.cross_widening_factor,
+            "self_widening_factor": self.self_widening_factor,
+            "use_query_residual": self.use_query_residual,
+            "approximate_gelu": self.approximate_gelu,
+            "dropout_rate": self.dropout_rate,
+            "attention_dropout_rate": self.attention_dropout_rate,
+            "latent_initializer": keras.initializers.serialize(self.latent_initializer),
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        if isinstance(config.get("inputs"), dict):
+            config = {**config, "inputs": keras.layers.deserialize(config["inputs"])}
+        return super().from_config(config)
+
+    @classmethod
+    def from_preset(cls, preset, load_weights=True, **kwargs):
+        """Builds a preset of this package, or loads a preset folder or handle.
+
+        Args:
+            preset: string. A key of `presets`, the path of a folder written by
+                `save_to_preset`, or a handle such as `"hf://user/model"`.
+            load_weights: bool. Whether to load weights too.
+            **kwargs: arguments of the constructor that override the preset's.
+
+        Raises:
+            ValueError: where the preset is unknown, or weights are asked for that
+                nobody has published.
+        """
+        if presets_lib.is_preset(preset):
+            config = presets_lib.backbone_config(preset, load_weights)
+            return cls.from_config({**config, **kwargs})
+        presets_lib.check_source(os.fspath(preset))
+        return super().from_preset(os.fspath(preset), load_weights, **kwargs)
+

@@ -1,0 +1,39 @@
+"""Checks of arguments, each ending in one sentence with what was received."""
+
+
+def check_positive(**named_values):
+    """Raises `ValueError` unless every value is an integer of at least 1."""
+    for name, value in named_values.items():
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"`{name}` must be an integer of at least 1. Received: {name}={value!r}"
+            )
+
+
+def check_rate(**named_values):
+    """Raises `ValueError` unless every value lies in [0, 1)."""
+    for name, value in named_values.items():
+        if not isinstance(value, (int, float)) or not 0 <= value < 1:
+            raise ValueError(
+                f"`{name}` must be at least 0 and less than 1. "
+                f"Received: {name}={value!r}"
+            )
+
+
+def check_divides(num_heads, **named_widths):
+    """Raises `ValueError` unless `num_heads` divides every width."""
+    for name, width in named_widths.items():
+        if width % num_heads:
+            raise ValueError(
+                f"`num_heads` must divide `{name}`. "
+                f"Received: num_heads={num_heads}, {name}={width}"
+            )
+
+
+def check_choice(choices, **named_values):
+    """Raises `ValueError` unless every value is one of `choices`."""
+    for name, value in named_values.items():
+        if value not in choices:
+            raise ValueError(
+                f"`{name}` must be one of {list(choices)}. Received: {name}={value!r}"
+            )
