@@ -8,12 +8,9 @@ from typing import Any
 import keras
 from keras import ops
 
-from keras_perceiver.initializers import fresh
-from keras_perceiver.initializers import projection_initializer
+from keras_perceiver.initializers import fresh, projection_initializer
 from keras_perceiver.serialization import serializable
-from keras_perceiver.validation import check_divides
-from keras_perceiver.validation import check_positive
-from keras_perceiver.validation import check_rate
+from keras_perceiver.validation import check_divides, check_positive, check_rate
 
 _records = contextvars.ContextVar("keras_perceiver_attention_records", default=None)
 

@@ -5,14 +5,10 @@ import math
 import keras
 from keras import ops
 
-from keras_perceiver.attention import Attention
-from keras_perceiver.attention import combine_masks
-from keras_perceiver.initializers import fresh
-from keras_perceiver.initializers import projection_initializer
+from keras_perceiver.attention import Attention, combine_masks
+from keras_perceiver.initializers import fresh, projection_initializer
 from keras_perceiver.serialization import serializable
-from keras_perceiver.validation import check_divides
-from keras_perceiver.validation import check_positive
-from keras_perceiver.validation import check_rate
+from keras_perceiver.validation import check_divides, check_positive, check_rate
 
 # Haiku's and PyTorch's; Keras' own default is 1e-3.
 NORM_EPSILON = 1e-5
@@ -454,7 +450,9 @@ class SelfAttention(_AttentionBlock):
         x = self.attention(
             x,
             x,
-            attention_mask=combine_masks(inputs_mask=mask, attention_mask=attention_mask),
+            attention_mask=combine_masks(
+                inputs_mask=mask, attention_mask=attention_mask
+            ),
             training=training,
         )
         x = inputs + self.dropout(x, training=training)

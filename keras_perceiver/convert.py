@@ -4,12 +4,9 @@ import keras
 import numpy as np
 
 from keras_perceiver.attention import Attention
-from keras_perceiver.blocks import MLP
-from keras_perceiver.blocks import CrossAttention
-from keras_perceiver.blocks import SelfAttention
+from keras_perceiver.blocks import MLP, CrossAttention, SelfAttention
 from keras_perceiver.decoder import QueryDecoder
-from keras_perceiver.encoder import LatentArray
-from keras_perceiver.encoder import LatentBlock
+from keras_perceiver.encoder import LatentArray, LatentBlock
 from keras_perceiver.positions import LearnedPositions
 
 # Our attribute -> the Haiku module below the layer's own path. Haiku numbers modules

@@ -6,8 +6,7 @@ from keras import ops
 from keras_perceiver.blocks import SelfAttention
 from keras_perceiver.initializers import array_initializer
 from keras_perceiver.serialization import serializable
-from keras_perceiver.validation import check_choice
-from keras_perceiver.validation import check_positive
+from keras_perceiver.validation import check_choice, check_positive
 
 SHARING = ("all", "all_but_first", "none")
 PLACEMENTS = ("interleaved", "start")

@@ -38,9 +38,7 @@ class FanInTruncatedNormal(keras.initializers.Initializer):
 
     def __call__(self, shape, dtype=None):
         fan_in = max(1, shape[0])
-        normal = keras.initializers.TruncatedNormal(
-            stddev=fan_in**-0.5, seed=self.seed
-        )
+        normal = keras.initializers.TruncatedNormal(stddev=fan_in**-0.5, seed=self.seed)
         return normal(shape, dtype=dtype)
 
     def get_config(self):

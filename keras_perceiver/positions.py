@@ -125,7 +125,9 @@ class FourierPositions(keras.layers.Layer):
         resolutions = self._resolutions(rank)
         points = self._cast(points)
         axes = [
-            self._axis_features(_short_parts(points[..., j], _COORDINATE_UNIT), resolution)
+            self._axis_features(
+                _short_parts(points[..., j], _COORDINATE_UNIT), resolution
+            )
             for j, resolution in enumerate(resolutions)
         ]
         return self._in_channel_order(axes)
@@ -146,9 +148,7 @@ class FourierPositions(keras.layers.Layer):
             table = ops.reshape(
                 table, (*ones[0], grid_shape[j], *ones[1], self._channels_per_axis)
             )
-            axes.append(
-                ops.broadcast_to(table, (*grid_shape, self._channels_per_axis))
-            )
+            axes.append(ops.broadcast_to(table, (*grid_shape, self._channels_per_axis)))
         return self._in_channel_order(axes)
 
     def axis_tables(self, grid_shape):
@@ -250,7 +250,9 @@ class FourierPositions(keras.layers.Layer):
         parts = [features[..., :first] for features in axes] if first else []
         for wave in range(self._waves):
             start = first + wave * self.num_bands
-            parts += [features[..., start : start + self.num_bands] for features in axes]
+            parts += [
+                features[..., start : start + self.num_bands] for features in axes
+            ]
         return ops.concatenate(parts, axis=-1)
 
 

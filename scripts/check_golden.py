@@ -244,7 +244,9 @@ def check_perceiver_io(call, weights, inputs):
     )
     refuse_rest(args, "the decoder")
 
-    path = "classification_decoder/~/basic_decoder" if is_classifier else "basic_decoder"
+    path = (
+        "classification_decoder/~/basic_decoder" if is_classifier else "basic_decoder"
+    )
     if is_classifier:
         model = kp.PerceiverClassifier(backbone, num_outputs, decoder=decoder)
         output = model.output_layer

@@ -7,11 +7,13 @@ import keras_hub
 
 from keras_perceiver import presets as presets_lib
 from keras_perceiver.blocks import CrossAttention
-from keras_perceiver.encoder import LatentArray
-from keras_perceiver.encoder import LatentBlock
-from keras_perceiver.encoder import encode
-from keras_perceiver.encoder import schedule
-from keras_perceiver.encoder import sharing_ids
+from keras_perceiver.encoder import (
+    LatentArray,
+    LatentBlock,
+    encode,
+    schedule,
+    sharing_ids,
+)
 from keras_perceiver.inputs.base import InputAdapter
 from keras_perceiver.serialization import serializable
 
@@ -85,9 +87,7 @@ class PerceiverBackbone(keras_hub.models.Backbone):
     - [Jaegle et al., 2022](https://arxiv.org/abs/2107.14795) for one cross-attend.
     """
 
-    presets = {
-        name: preset["metadata"] for name, preset in presets_lib.PRESETS.items()
-    }
+    presets = {name: preset["metadata"] for name, preset in presets_lib.PRESETS.items()}
 
     def __init__(
         self,
@@ -260,4 +260,3 @@ class PerceiverBackbone(keras_hub.models.Backbone):
             return cls.from_config({**config, **kwargs})
         presets_lib.check_source(os.fspath(preset))
         return super().from_preset(os.fspath(preset), load_weights, **kwargs)
-

@@ -11,7 +11,6 @@ from keras_perceiver.initializers import FanInTruncatedNormal
 from keras_perceiver.models.backbone import PerceiverBackbone
 from keras_perceiver.serialization import serializable
 from keras_perceiver.validation import check_positive
-from keras_perceiver.validation import check_rate
 
 
 @serializable
@@ -114,9 +113,7 @@ class PerceiverClassifier(keras_hub.models.Task):
             config = {**config, "decoder": keras.layers.deserialize(config["decoder"])}
         return super().from_config(config)
 
-    def compile(
-        self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs
-    ):
+    def compile(self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs):
         """As `keras.Model.compile`, with defaults for integer labels.
 
         Args:
@@ -134,11 +131,53 @@ class PerceiverClassifier(keras_hub.models.Task):
             metrics = ["accuracy"]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
+    def fit(self, x=None, y=None, **kwargs):
+        """As `keras.Model.fit`; arrays are shuffled, data sets come as they are.
+
+        Args:
+            x: arrays, or a data set of pairs (inputs, labels).
+            y: labels where `x` is arrays.
+            **kwargs: further arguments of `keras.Model.fit`.
+
+        Returns:
+            `keras.callbacks.History`.
+        """
+        kwargs.setdefault("shuffle", y is not None)
+        if self.preprocessor is not None:
+            return super().fit(x, y, **kwargs)
+        # KerasHub's `fit` makes a data set of arrays, which nobody shuffles.
+        return keras.Model.fit(self, x, y, **kwargs)
+
     def compile_from_config(self, config):
         """Compiles a loaded model as it was when saved; Keras calls this."""
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.built:
             self.optimizer.build(self.trainable_variables)
+
+    # A preset holds the model; the state of an optimizer belongs to a checkpoint.
+    def save_task_weights(self, filepath):
+        """Saves what the backbone does not hold, without the optimizer.
+
+        Args:
+            filepath: path that ends in `.weights.h5`.
+        """
+        keras.saving.save_weights(
+            self, filepath, objects_to_skip=self._not_of_the_task()
+        )
+
+    def load_task_weights(self, filepath):
+        """Loads what `save_task_weights` saved.
+
+        Args:
+            filepath: path that ends in `.weights.h5`.
+        """
+        keras.saving.load_weights(
+            self, filepath, objects_to_skip=self._not_of_the_task()
+        )
+
+    def _not_of_the_task(self):
+        layers = list(self.backbone._flatten_layers())
+        return [*layers, self.optimizer] if self.compiled else layers
 
     @classmethod
     def from_preset(cls, preset, load_weights=True, **kwargs):
@@ -163,4 +202,3 @@ class PerceiverClassifier(keras_hub.models.Task):
             return cls(backbone=backbone, **kwargs)
         presets_lib.check_source(os.fspath(preset))
         return super().from_preset(os.fspath(preset), load_weights, **kwargs)
-

@@ -1,0 +1,154 @@
+"""Batches out of a source: endless and resumable to train, finite to evaluate.
+
+Examples pass through steps such as those of `image_ops`. All that is random follows
+from (seed, epoch, index of the example), so a run that starts at epoch 7 sees just
+what a run from epoch 0 sees from its epoch 7 on.
+"""
+
+import functools
+
+import tensorflow as tf
+
+from pipelines.checks import check_integer, check_seed
+
+# Examples that still hold the bytes of a file are shuffled this many at a time, so
+# that they fit in memory; all others are shuffled as a whole.
+ENCODED_SHUFFLE_BUFFER = 16_384
+
+
+def steps_per_epoch(source, batch_size):
+    """Number of full batches in one epoch; what is left over waits for the next.
+
+    Args:
+        source: `Source`.
+        batch_size: int, the number of examples in a batch.
+
+    Returns:
+        int, at least 1.
+
+    Raises:
+        ValueError: if `batch_size` is not positive or larger than the source.
+    """
+    check_integer("batch_size", batch_size, 1)
+    if batch_size > source.num_items:
+        raise ValueError(
+            f"`batch_size` must not be larger than the {source.num_items} training "
+            f"examples of {source.name}. Received: batch_size={batch_size!r}"
+        )
+    return source.num_items // batch_size
+
+
+def train_batches(
+    source,
+    *,
+    batch_size,
+    ops,
+    seed,
+    start_epoch=0,
+    cached_ops=(),
+    shuffle_buffer=None,
+    inputs="image",
+    num_parallel_calls=tf.data.AUTOTUNE,
+):
+    """Shuffled full batches without end, `steps_per_epoch` of them in each epoch.
+
+    Args:
+        source: `Source`.
+        batch_size: int, the number of examples in a batch.
+        ops: sequence of functions from example to example, applied in turn. Examples
+            carry a "seed", an int64 tensor of shape (2,), different in each epoch.
+        seed: int in [0, 2**32).
+        start_epoch: int, the epoch to begin with.
+        cached_ops: sequence of functions from example to example that use no seed,
+            applied once; their results stay in memory for all epochs.
+        shuffle_buffer: int, how many examples are shuffled at a time; None for all
+            of them, or `ENCODED_SHUFFLE_BUFFER` of those that hold encoded bytes.
+        inputs: str, the entry of an example that goes into the batch.
+        num_parallel_calls: int, how many examples are processed at a time.
+
+    Returns:
+        `tf.data.Dataset` of pairs (inputs, label): inputs of shape (batch_size, ...)
+        and labels int32 of shape (batch_size,).
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+    examples_per_epoch = steps_per_epoch(source, batch_size) * batch_size
+    check_seed(seed)
+    check_integer("start_epoch", start_epoch, 0)
+    if shuffle_buffer is not None:
+        check_integer("shuffle_buffer", shuffle_buffer, 1)
+    examples = source.dataset
+    if cached_ops:
+        examples = examples.map(_chain(cached_ops), num_parallel_calls).cache()
+    if shuffle_buffer is None:
+        shuffle_buffer = source.num_items
+        if "encoded" in examples.element_spec:
+            shuffle_buffer = min(shuffle_buffer, ENCODED_SHUFFLE_BUFFER)
+    fold_in = tf.random.experimental.stateless_fold_in
+    run_seed = tf.constant([seed, 0], tf.int64)
+
+    def shuffled_epoch(epoch):
+        # The order also depends on the seed of the graph, which is a copy of the
+        # global one. This sets it for the graph of this function alone.
+        tf.random.set_seed(1)
+        epoch_seed = fold_in(run_seed, epoch)
+        order = tf.random.stateless_uniform((), epoch_seed, None, None, tf.int64)
+        shuffled = examples.shuffle(
+            shuffle_buffer, seed=order, reshuffle_each_iteration=False
+        )
+        epoch_seeds = tf.data.Dataset.from_tensors(epoch_seed).repeat()
+        return tf.data.Dataset.zip(epoch_seeds, shuffled).take(examples_per_epoch)
+
+    def process(epoch_seed, example):
+        seeded = {**example, "seed": fold_in(epoch_seed, example["index"])}
+        return _as_pair(_chain(ops)(seeded), inputs)
+
+    return (
+        tf.data.Dataset.range(start_epoch, tf.int64.max)
+        .flat_map(shuffled_epoch)
+        .map(process, num_parallel_calls, deterministic=True)
+        # Whole epochs of whole batches: no batch mixes two epochs.
+        .batch(batch_size, drop_remainder=True)
+        .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def eval_batches(
+    source, *, batch_size, ops, inputs="image", num_parallel_calls=tf.data.AUTOTUNE
+):
+    """Each example once, in the order of the source; the last batch may be smaller.
+
+    Args:
+        source: `Source`.
+        batch_size: int, the number of examples in a batch.
+        ops: sequence of functions from example to example that use no seed.
+        inputs: str, the entry of an example that goes into the batch.
+        num_parallel_calls: int, how many examples are processed at a time.
+
+    Returns:
+        `tf.data.Dataset` of pairs (inputs, label): inputs of shape (n, ...) and
+        labels int32 of shape (n,), where n <= `batch_size`.
+
+    Raises:
+        ValueError: if `batch_size` is not positive.
+    """
+    check_integer("batch_size", batch_size, 1)
+
+    def process(example):
+        return _as_pair(_chain(ops)(example), inputs)
+
+    return (
+        source.dataset.map(process, num_parallel_calls, deterministic=True)
+        .batch(batch_size)
+        .prefetch(tf.data.AUTOTUNE)
+    )
+
+
+def _chain(ops):
+    return lambda example: functools.reduce(lambda x, op: op(x), ops, example)
+
+
+def _as_pair(example, inputs):
+    return example[inputs], example["label"]

@@ -1,0 +1,179 @@
+"""Image files on disk, one folder a class."""
+
+import dataclasses
+import os
+import warnings
+
+import numpy as np
+
+from pipelines.sources.source import source_from_columns
+from pipelines.sources.splits import stratified_split
+
+IMAGE_SUFFIXES = (b".bmp", b".gif", b".jpeg", b".jpg", b".png")
+_SYSTEM_FILES = (b"thumbs.db", b"desktop.ini")
+_VALIDATION_NAMES = (b"validation", b"valid", b"val")
+
+
+def load_folder(path, split, rule):
+    """Loads one split of a folder with one folder of images for each class.
+
+    Where PATH has the folders `train` and `test`, or `train` and one of
+    `validation`, `valid` and `val`, these hold the class folders. Then the test is
+    `test`, or the validation folder if there is no `test`; the validation is the
+    validation folder beside a `test`, else a stratified part of `train`. Otherwise
+    all three are stratified parts of PATH.
+
+    Args:
+        path: str, bytes or path-like.
+        split: "train", "validation" or "test".
+        rule: `SplitRule`.
+
+    Returns:
+        A `Source` of paths, whose classes are the sorted names of the folders.
+
+    Raises:
+        ValueError: if PATH is no folder of class folders with enough images.
+    """
+    root = os.fsencode(os.path.expanduser(path))
+    if not os.path.isdir(root):
+        raise ValueError(f"There is no such folder. Received: folder:{_text(root)}")
+    scan = _Scan()
+    train, validation, test = _split_folders(scan, root)
+    if validation is not None and test is None:
+        validation, test = None, validation
+    class_names, paths, labels = _read_training_folder(scan, train)
+    classes = [_text(class_name) for class_name in class_names]
+    if split == "test" and test is not None:
+        paths, labels = _read_held_out_folder(scan, test, class_names)
+    elif split == "validation" and validation is not None:
+        paths, labels = _read_held_out_folder(scan, validation, class_names)
+    else:
+        if test is not None:
+            rule = dataclasses.replace(rule, test_fraction=0)
+        if validation is not None:
+            rule = dataclasses.replace(rule, validation_fraction=0)
+        chosen = stratified_split(labels, split, rule, classes)
+        paths = [paths[position] for position in chosen]
+        labels = labels[chosen]
+    scan.warn_of_ignored(root)
+    return source_from_columns(
+        {"path": paths}, labels, classes=classes, name=f"folder:{_text(root)}"
+    )
+
+
+class _Scan:
+    """Lists folders, and remembers what it found there that is of no use."""
+
+    def __init__(self):
+        self.ignored = []
+
+    def folders(self, folder):
+        """Sorted names of the folders in `folder`."""
+        folders, others = [], []
+        for entry in _visible_entries(folder):
+            (folders if entry.is_dir() else others).append(entry)
+        self.ignored += [entry.path for entry in others]
+        return [entry.name for entry in folders]
+
+    def images(self, folder):
+        """Sorted paths of the image files in `folder`."""
+        images, others = [], []
+        for entry in _visible_entries(folder):
+            is_image = entry.is_file() and entry.name.lower().endswith(IMAGE_SUFFIXES)
+            (images if is_image else others).append(entry)
+        self.ignored += [entry.path for entry in others]
+        return [entry.path for entry in images]
+
+    def warn_of_ignored(self, root):
+        """Warns once of all files and folders that are no images."""
+        if not self.ignored:
+            return
+        first = ", ".join(_text(os.path.relpath(p, root)) for p in self.ignored[:3])
+        warnings.warn(
+            f"Ignored {len(self.ignored)} entries of {_text(root)} that are not "
+            f"images, such as: {first}",
+            stacklevel=4,
+        )
+
+
+def _visible_entries(folder):
+    with os.scandir(folder) as entries:
+        visible = [
+            entry
+            for entry in entries
+            if not entry.name.startswith(b".")
+            and entry.name.lower() not in _SYSTEM_FILES
+        ]
+    return sorted(visible, key=lambda entry: entry.name)
+
+
+def _split_folders(scan, root):
+    """Returns the folders of train, validation and test; None for a missing one."""
+    found = {
+        entry.name.lower(): entry.path
+        for entry in _visible_entries(root)
+        # With images directly inside, `train` is just the class of trains.
+        if entry.is_dir() and any(e.is_dir() for e in _visible_entries(entry.path))
+    }
+    train, test = found.get(b"train"), found.get(b"test")
+    validation = next((found[n] for n in _VALIDATION_NAMES if n in found), None)
+    if train is None or (validation is None and test is None):
+        return root, None, None
+    used = (train, validation, test)
+    scan.ignored += [e.path for e in _visible_entries(root) if e.path not in used]
+    return used
+
+
+def _read_training_folder(scan, folder):
+    """Returns class names (bytes), paths (bytes) and labels, int64 (N,)."""
+    class_names = scan.folders(folder)
+    if not class_names:
+        raise ValueError(
+            "The folder must hold one folder of images for each class. "
+            f"Received: {_text(folder)} without folders"
+        )
+    if len(class_names) < 2:
+        raise ValueError(
+            "The folder must hold at least two classes. "
+            f"Received: {_text(folder)} with only {_text(class_names[0])!r}"
+        )
+    files = [scan.images(os.path.join(folder, name)) for name in class_names]
+    for name, members in zip(class_names, files, strict=True):
+        if not members:
+            raise ValueError(
+                "Each class folder must hold an image (JPEG, PNG, BMP or GIF). "
+                f"Received: {_text(os.path.join(folder, name))} without images"
+            )
+    return class_names, *_flatten(files)
+
+
+def _read_held_out_folder(scan, folder, class_names):
+    """Returns paths (bytes) and labels, int64 (N,); a class may be missing."""
+    present = scan.folders(folder)
+    unknown = sorted(set(present) - set(class_names))
+    if unknown:
+        raise ValueError(
+            "Each class must have a folder in the training data as well. "
+            f"Received: {_text(os.path.join(folder, unknown[0]))} without one"
+        )
+    files = [
+        scan.images(os.path.join(folder, name)) if name in present else []
+        for name in class_names
+    ]
+    if not any(files):
+        raise ValueError(
+            "The folder must hold folders of images. "
+            f"Received: {_text(folder)} without images"
+        )
+    return _flatten(files)
+
+
+def _flatten(files):
+    paths = [path for members in files for path in members]
+    labels = np.repeat(np.arange(len(files)), [len(members) for members in files])
+    return paths, labels
+
+
+def _text(path):
+    """A path for messages and class names, printable whatever its bytes."""
+    return path.decode("utf-8", "backslashreplace")

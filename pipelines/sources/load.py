@@ -1,0 +1,54 @@
+"""Sources by name, as given on a command line."""
+
+from pipelines.checks import check_choice
+from pipelines.sources.builtin import load_builtin
+from pipelines.sources.folder import load_folder
+from pipelines.sources.source import SPLITS
+from pipelines.sources.splits import SplitRule
+from pipelines.sources.tfds import load_tfds
+
+
+def load_source(
+    spec,
+    split,
+    *,
+    seed=0,
+    validation_fraction=0.1,
+    test_fraction=0.2,
+    data_dir=None,
+):
+    """Loads one split of a labelled data set by its name.
+
+    The splits are disjoint and together complete, and with the same seed and
+    fractions they are always the same, in the same order.
+
+    Args:
+        spec: "builtin:mnist5k", "folder:PATH" or "tfds:NAME".
+        split: "train", "validation" or "test".
+        seed: int in [0, 2**32), for splits drawn at random.
+        validation_fraction: float in [0, 1), the part of the training examples that
+            makes up the validation, where the data set names none.
+        test_fraction: float in [0, 1), the part of all examples that makes up the
+            test, where the data set names none.
+        data_dir: path of the prepared data of TensorFlow Datasets.
+
+    Returns:
+        A `Source`.
+
+    Raises:
+        ValueError: if an argument is wrong or the data cannot be used.
+        ImportError: if a package that the data set needs is not installed.
+    """
+    check_choice("split", split, SPLITS)
+    rule = SplitRule(seed, validation_fraction, test_fraction)
+    kind, _, name = str(spec).partition(":")
+    if kind not in ("builtin", "folder", "tfds") or not name:
+        raise ValueError(
+            "`spec` must be 'builtin:NAME', 'folder:PATH' or 'tfds:NAME'. "
+            f"Received: spec={spec!r}"
+        )
+    if kind == "builtin":
+        return load_builtin(name, split, rule)
+    if kind == "folder":
+        return load_folder(name, split, rule)
+    return load_tfds(name, split, rule, data_dir)

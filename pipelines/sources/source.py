@@ -1,0 +1,53 @@
+"""What every source of labelled examples hands to the pipelines."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+SPLITS = ("train", "validation", "test")
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """One split of a labelled data set.
+
+    Attributes:
+        dataset: finite `tf.data.Dataset` of dicts, always in the same order. Each
+            has "label" (int32 scalar), "index" (int64 scalar, the position in this
+            dataset) and one form of the input: "image" (uint8, or float in [0, 1],
+            of shape (H, W, channels)), "encoded" (string scalar, the bytes of a
+            file) or "path" (string scalar).
+        num_items: int, the number of examples.
+        classes: tuple of str, the name of each label.
+        name: str, what messages call this source.
+    """
+
+    dataset: tf.data.Dataset
+    num_items: int
+    classes: tuple[str, ...]
+    name: str
+
+
+def source_from_columns(columns, labels, *, classes, name):
+    """Builds a source from columns held in memory.
+
+    Args:
+        columns: dict of arrays or lists, each of length N.
+        labels: integer array of shape (N,).
+        classes: sequence of str, the name of each label.
+        name: str, what messages call this source.
+
+    Returns:
+        A `Source` of N items in the given order.
+    """
+    labels = np.asarray(labels, np.int32)
+    indexes = np.arange(len(labels), dtype=np.int64)
+    return Source(
+        dataset=tf.data.Dataset.from_tensor_slices(
+            {**columns, "label": labels, "index": indexes}
+        ),
+        num_items=len(labels),
+        classes=tuple(classes),
+        name=name,
+    )

@@ -1,0 +1,149 @@
+"""Image classification data sets of TensorFlow Datasets."""
+
+import dataclasses
+import difflib
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.sources.source import Source
+from pipelines.sources.splits import held_out_count
+
+
+def load_tfds(name, split, rule, data_dir=None):
+    """Loads one split of a data set that TensorFlow Datasets has prepared.
+
+    The test is the data set's own `test` split, else its `validation` split, else
+    a part of `train`. Train and validation are parts of `train`. The parts are
+    ranges of examples, which TensorFlow Datasets stores in random order.
+
+    Args:
+        name: str, as TensorFlow Datasets spells it, such as "cifar10" or
+            "imagenet2012:5.1.0".
+        split: "train", "validation" or "test".
+        rule: `SplitRule`, of which the fractions count.
+        data_dir: path of the prepared data; the usual folder by default.
+
+    Returns:
+        A `Source` whose images are still encoded.
+
+    Raises:
+        ImportError: if tensorflow-datasets is not installed.
+        ValueError: if the data set is unknown, not prepared, or holds no images
+            with class labels.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError:
+        raise ImportError(
+            f"tfds:{name} needs TensorFlow Datasets; "
+            "run: pip install tensorflow-datasets"
+        ) from None
+    builder = _find_builder(tfds, name, data_dir)
+    image_key, label_key = _supervised_keys(tfds, name, builder.info)
+
+    def read(subsplit):
+        return builder.as_dataset(
+            split=subsplit,
+            # Skips the other features, and leaves the decoding to our own ops.
+            decoders=tfds.decode.PartialDecoding(
+                {image_key: True, label_key: True},
+                decoders={image_key: tfds.decode.SkipDecoding()},
+            ),
+            read_config=tfds.ReadConfig(try_autocache=False),
+            shuffle_files=False,
+        )
+
+    def is_labelled(subsplit):
+        # Public test splits without labels, ImageNet's for one, have -1 for each.
+        return all(item[label_key] >= 0 for item in read(subsplit).take(1))
+
+    held_out = [key for key in ("test", "validation") if key in builder.info.splits]
+    test = next(filter(is_labelled, held_out), None)
+    if test is not None:
+        rule = dataclasses.replace(rule, test_fraction=0)
+    if split == "test" and test is not None:
+        subsplit = test
+    else:
+        subsplit = _part_of_train(name, builder.info, split, rule)
+
+    def to_item(index, item):
+        return {
+            "encoded": item[image_key],
+            "label": tf.cast(item[label_key], tf.int32),
+            "index": index,
+        }
+
+    return Source(
+        dataset=read(subsplit).enumerate().map(to_item),
+        num_items=builder.info.splits[subsplit].num_examples,
+        classes=tuple(builder.info.features[label_key].names),
+        name=f"tfds:{name}",
+    )
+
+
+def _find_builder(tfds, name, data_dir):
+    try:
+        builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
+    except tfds.core.registered.DatasetNotFoundError:
+        known = tfds.list_builders(with_community_datasets=False)
+        nearest = ", ".join(difflib.get_close_matches(name, known)) or "none"
+        raise ValueError(
+            "TensorFlow Datasets knows no data set of this name. "
+            f"Received: tfds:{name} (similar names: {nearest})"
+        ) from None
+    except ValueError as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(". ")
+        raise ValueError(
+            f"TensorFlow Datasets cannot use this name: {reason}. Received: tfds:{name}"
+        ) from None
+    if not builder.info.splits:
+        raise ValueError(
+            f"tfds:{name} is not prepared in {str(builder.data_dir)!r}; "
+            f"run: tfds build {name}"
+        )
+    return builder
+
+
+def _supervised_keys(tfds, name, info):
+    """Returns the keys of the image and of its label."""
+    keys = info.supervised_keys
+    if (
+        keys is not None
+        and len(keys) == 2
+        and all(key in info.features for key in keys)
+    ):
+        image, label = (info.features[key] for key in keys)
+        # Subclasses of Image (masks, labelled images) mean something else.
+        is_image = (
+            type(image) is tfds.features.Image and np.dtype(image.np_dtype) == np.uint8
+        )
+        if is_image and isinstance(label, tfds.features.ClassLabel):
+            return keys
+    raise ValueError(
+        "The data set must be of 8-bit images with one class label each. "
+        f"Received: tfds:{name} with supervised_keys={keys}"
+    )
+
+
+def _part_of_train(name, info, split, rule):
+    """Returns the range of `train` that makes up `split`: test | validation | train."""
+    if "train" not in info.splits:
+        raise ValueError(
+            f"The data set has no `train` split. "
+            f"Received: tfds:{name} with splits {sorted(info.splits)}"
+        )
+    total = info.splits["train"].num_examples
+    test = held_out_count(total, rule.test_fraction, f"tfds:{name}")
+    validation = held_out_count(total - test, rule.validation_fraction, f"tfds:{name}")
+    start, stop = {
+        "test": (0, test),
+        "validation": (test, test + validation),
+        "train": (test + validation, total),
+    }[split]
+    if start == stop:
+        raise ValueError(
+            f"`{split}_fraction` must be above 0 to ask for the {split} split. "
+            f"Received: {split}_fraction=0"
+        )
+    return f"train[{start}:{stop}]"

@@ -1,0 +1,209 @@
+"""Trains a Perceiver from a config, evaluates it, saves it, and reports.
+
+    python scripts/train.py --config=scripts/configs/digits.py --workdir=DIR \
+        --config.KEY=VALUE ...
+
+The same command again resumes an interrupted run. DIR receives `metrics.json`,
+`model/` (a preset folder), `report/`, `history.csv`, `tensorboard/` and
+`checkpoints/`.
+"""
+
+import json
+import os
+import pathlib
+import platform
+import sys
+import time
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+import keras
+import numpy as np
+import runs
+import tensorflow as tf
+from absl import app, flags
+from ml_collections import config_flags
+
+import keras_perceiver as kp
+from keras_perceiver import visualize
+from pipelines import image
+from pipelines.sources import load_source
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file("config", None, "Config file with get_config().")
+flags.DEFINE_string("workdir", None, "Folder of the run; made where it is missing.")
+
+
+def main(argv):
+    if argv[1:]:
+        raise ValueError(f"Arguments must start with --. Received: {argv[1:]}")
+
+    # === Config ===
+    config = FLAGS.config
+    workdir = pathlib.Path(FLAGS.workdir)
+    runs.claim(workdir, config)
+    keras.utils.set_random_seed(config.seed)
+
+    # === Strategy ===
+    strategy = runs.strategy(config.strategy)
+
+    # === Data ===
+    sources = {
+        split: load_source(
+            config.data.source,
+            split,
+            seed=config.seed,
+            validation_fraction=config.data.validation_fraction,
+            test_fraction=config.data.test_fraction,
+        )
+        for split in ("train", "validation", "test")
+    }
+    *found_size, found_channels = image.find_image_shape(sources["train"])
+    shape = {
+        "image_size": tuple(config.data.image_size or found_size),
+        "channels": config.data.channels or found_channels,
+    }
+    reading = {
+        **shape,
+        "crop": config.data.crop,
+        "value_range": tuple(config.data.value_range),
+    }
+    first_epoch = runs.epochs_done(workdir)
+    train = image.train_dataset(
+        sources["train"],
+        batch_size=config.batch_size,
+        seed=config.seed,
+        shift_pixels=config.data.shift_pixels,
+        flip=config.data.flip,
+        start_epoch=first_epoch,
+        cache=config.data.cache,
+        **reading,
+    )
+    steps_per_epoch = image.steps_per_epoch(sources["train"], config.batch_size)
+    validation, test = (
+        image.eval_dataset(sources[split], batch_size=config.batch_size, **reading)
+        for split in ("validation", "test")
+    )
+    classes = sources["train"].classes
+    runs.describe(sources, shape)
+
+    # === Model ===
+    with strategy.scope():
+        settings = config.model.to_dict()
+        positions = kp.FourierPositions(
+            num_bands=settings.pop("num_bands"), max_resolution=shape["image_size"]
+        )
+        adapter = kp.inputs.ImageInput(
+            (*shape["image_size"], shape["channels"]), positions
+        )
+        backbone = kp.PerceiverBackbone(adapter, **settings)
+        model = kp.PerceiverClassifier(backbone, len(classes))
+
+        # === Optimizer ===
+        steps = config.epochs * steps_per_epoch
+        warmup_steps = int(config.optimizer.warmup_epochs * steps_per_epoch)
+        learning_rate = keras.optimizers.schedules.CosineDecay(
+            initial_learning_rate=0.0,
+            warmup_target=config.optimizer.learning_rate,
+            warmup_steps=warmup_steps,
+            decay_steps=max(1, steps - warmup_steps),
+        )
+        model.compile(
+            optimizer=keras.optimizers.AdamW(
+                learning_rate,
+                weight_decay=config.optimizer.weight_decay,
+                global_clipnorm=config.optimizer.clip_norm,
+            ),
+            jit_compile=config.jit_compile,
+        )
+
+    # === Callbacks ===
+    callbacks = [
+        runs.EpochSeconds(),
+        keras.callbacks.TerminateOnNaN(),
+        keras.callbacks.CSVLogger(workdir / "history.csv", append=True),
+        keras.callbacks.TensorBoard(workdir / "tensorboard"),
+        # Last, so that an epoch which counts as done has been logged.
+        keras.callbacks.BackupAndRestore(
+            str(workdir / "checkpoints"), delete_checkpoint=False
+        ),
+    ]
+
+    # === Fit ===
+    print(
+        f"Perceiver of {model.count_params():,} parameters reads {adapter.num_inputs:,}"
+        f" inputs of {adapter.channels} channels: {config.epochs} epochs of "
+        f"{steps_per_epoch} steps, from epoch {first_epoch + 1}."
+    )
+    if first_epoch < config.epochs:
+        with image.readable_errors(sources["train"]):
+            model.fit(
+                train,
+                epochs=config.epochs,
+                steps_per_epoch=steps_per_epoch,
+                validation_data=validation,
+                callbacks=callbacks,
+            )
+    else:
+        print("All epochs are done; the saved weights are evaluated again.")
+        runs.restore(model, workdir)
+    history = runs.history(workdir)
+    runs.check_finite(history)
+
+    # === Report ===
+    with image.readable_errors(sources["test"]):
+        scores = model.evaluate(test, verbose=0, return_dict=True)
+        # From all over the test set, which may be sorted by class.
+        apart = max(1, sources["test"].num_items // 8)
+        examples, labels = next(iter(test.unbatch().shard(apart, 0).batch(8)))
+    folder = workdir / "model"
+    model.save_to_preset(str(folder))
+    (folder / "pipeline.json").write_text(
+        json.dumps(
+            {"modality": config.data.modality, "classes": classes, **reading}, indent=2
+        )
+    )
+    report = workdir / "report"
+    report.mkdir(exist_ok=True)
+    visualize.plot_learning_curves(history, report / "learning_curves.png")
+    visualize.plot_attention_maps(model, examples, report / "attention_maps.png")
+    metrics = {
+        "test_accuracy": scores["accuracy"],
+        "test_loss": scores["loss"],
+        "test_items": sources["test"].num_items,
+        "validation_accuracy": history["val_accuracy"][-1],
+        "validation_items": sources["validation"].num_items,
+        "train_items": sources["train"].num_items,
+        "parameters": model.count_params(),
+        "epochs": len(history["loss"]),
+        "seconds": round(sum(history["seconds"]), 1),
+        "seed": config.seed,
+        "source": config.data.source,
+        "versions": {
+            "keras_perceiver": kp.__version__,
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,
+            "python": platform.python_version(),
+        },
+    }
+    runs.write_json(workdir / "metrics.json", metrics)
+    print(
+        f"Test accuracy: {metrics['test_accuracy']:.4f} on {metrics['test_items']:,} "
+        f"items ({metrics['seconds']:.0f} s of training)."
+    )
+
+    reloaded = kp.PerceiverClassifier.from_preset(folder)
+    start = time.perf_counter()
+    probabilities = keras.ops.softmax(reloaded(examples[:1]))[0]
+    best = int(np.argmax(probabilities))
+    print(
+        f"Reloaded from {folder}: the first test item is {classes[best]!r} with "
+        f"probability {float(probabilities[best]):.3f}; it is labelled "
+        f"{classes[int(labels[0])]!r} ({1000 * (time.perf_counter() - start):.0f} ms)."
+    )
+    print(f"Report: {report}")
+
+
+if __name__ == "__main__":
+    app.run(runs.sentences(main), flags_parser=runs.parse_flags)

@@ -1,0 +1,296 @@
+import numpy as np
+import pytest
+from helpers import B, C, D, M, N, array, check_layer, randomize
+from keras import ops
+
+import keras_perceiver as kp
+from keras_perceiver.attention import masked_softmax
+
+GRID = (2, 3, 5)
+
+
+def call(layer, *args, **kwargs):
+    return ops.convert_to_numpy(layer(*args, **kwargs))
+
+
+def test_cross_attention_layer():
+    check_layer(
+        lambda **kwargs: kp.layers.CrossAttention(num_heads=5, **kwargs),
+        {"queries": array(B, N, D), "inputs": array(B, M, C, seed=1)},
+        output_shape=(B, N, D),
+        num_weights=6 + 8 + 4,
+        num_seeds=3,
+    )
+
+
+def test_cross_attention_layer_on_a_grid_with_masks():
+    mask = np.ones((B, *GRID), bool)
+    mask[0, 1] = False
+    check_layer(
+        lambda **kwargs: kp.layers.CrossAttention(
+            num_heads=2,
+            positions=kp.FourierPositions(4, GRID),
+            qk_dim=6,
+            v_dim=10,
+            widening_factor=3,
+            use_query_residual=False,
+            approximate_gelu=False,
+            **kwargs,
+        ),
+        {
+            "queries": array(B, N, D),
+            "inputs": array(B, *GRID, 3, seed=1),
+            "inputs_mask": mask,
+        },
+        output_shape=(B, N, D),
+        num_weights=6 + 8 + 4,
+        num_seeds=3,
+    )
+
+
+def test_self_attention_layer():
+    check_layer(
+        lambda **kwargs: kp.layers.SelfAttention(num_heads=3, qk_dim=6, **kwargs),
+        {"inputs": array(B, N, D)},
+        output_shape=(B, N, D),
+        num_weights=4 + 8 + 4,
+        num_seeds=3,
+    )
+
+
+def test_mlp_layer():
+    check_layer(
+        lambda **kwargs: kp.layers.MLP(widening_factor=3, **kwargs),
+        {"inputs": array(B, N, D)},
+        output_shape=(B, N, D),
+        num_weights=4,
+    )
+
+
+@pytest.mark.parametrize(
+    "qk_dim, v_dim, widths",
+    [
+        ("inputs", None, (C, C)),
+        ("queries", None, (D, D)),
+        (6, None, (6, 6)),
+        (6, 11, (6, 11)),
+        ("inputs", 11, (C, 11)),
+    ],
+)
+def test_default_widths(qk_dim, v_dim, widths):
+    layer = kp.layers.CrossAttention(qk_dim=qk_dim, v_dim=v_dim)
+    layer.build((B, N, D), (B, M, C))
+    attention = layer.attention
+    assert attention.query.kernel.shape == (D, widths[0])
+    assert attention.key.kernel.shape == (C, widths[0])
+    assert attention.value.kernel.shape == (C, widths[1])
+    assert attention.attention_output.kernel.shape == (widths[1], D)
+
+
+def test_attention_computed_by_hand():
+    """softmax([2, 0]) of two values, with unit weights and one channel."""
+    attention = kp.layers.Attention(1, 1, 1, 1)
+    attention.build((1, 1, 1), (1, 2, 1))
+    for layer in (attention.query, attention.key, attention.value):
+        layer.kernel.assign([[1.0]])
+    attention.attention_output.kernel.assign([[10.0]])
+    attention.attention_output.bias.assign([0.5])
+    result = call(attention, np.array([[[2.0]]]), np.array([[[1.0], [0.0]]]))
+    np.testing.assert_allclose(result, [[[10 / (1 + np.exp(-2)) + 0.5]]], rtol=1e-6)
+
+
+def test_output_depends_on_every_unmasked_input():
+    import tensorflow as tf
+
+    layer = kp.layers.CrossAttention(num_heads=1)
+    queries, inputs = array(B, N, D), array(B, M, C, seed=1)
+    mask = np.ones((B, M), bool)
+    mask[0, 3:6] = False
+    mask[1, -2:] = False
+    result = call(layer, queries, inputs, inputs_mask=mask)
+    with tf.GradientTape() as tape:
+        watched = tf.constant(inputs)
+        tape.watch(watched)
+        loss = tf.reduce_sum(layer(queries, watched, inputs_mask=mask) ** 2)
+    gradient = np.abs(tape.gradient(loss, watched))
+    assert (gradient[mask].min(axis=-1) > 0).all()
+    assert (gradient[~mask] == 0).all()
+    for m in range(M):
+        moved = inputs.copy()
+        moved[:, m, 0] += 1
+        change = np.abs(call(layer, queries, moved, inputs_mask=mask) - result)
+        for b in range(B):
+            assert (change[b].max() > 1e-5) == mask[b, m]
+
+
+@pytest.mark.parametrize("value", [1e4, -1e4])
+def test_masked_inputs_do_not_matter(value):
+    layer = kp.layers.CrossAttention(num_heads=C)
+    queries, inputs = array(B, N, D), array(B, M, C, seed=1)
+    mask = np.random.default_rng(2).random((B, M)) < 0.6
+    result = call(layer, queries, inputs, inputs_mask=mask)
+    inputs[~mask] = value * array(*inputs[~mask].shape)
+    np.testing.assert_array_equal(
+        call(layer, queries, inputs, inputs_mask=mask), result
+    )
+
+
+def test_order_of_inputs_does_not_matter(rng):
+    layer = kp.layers.CrossAttention(num_heads=C)
+    queries, inputs = array(B, N, D), array(B, M, C, seed=1)
+    mask = rng.random((B, M)) < 0.6
+    order = rng.permutation(M)
+    np.testing.assert_allclose(
+        call(layer, queries, inputs[:, order], inputs_mask=mask[:, order]),
+        call(layer, queries, inputs, inputs_mask=mask),
+        atol=2e-6,
+    )
+
+
+def test_content_and_positions_move_together(rng):
+    """A dense byte array of (content, position) pairs may come in any order."""
+    positions = kp.FourierPositions(4, GRID)
+    layer = kp.layers.CrossAttention(positions=positions)
+    queries, content = array(B, N, D), array(B, *GRID, 3, seed=1)
+    result = call(layer, queries, content)
+    dense = kp.layers.CrossAttention()
+    pairs = layer.byte_array(content)
+    dense.build(queries.shape, pairs.shape)
+    dense.set_weights(layer.get_weights())
+    order = rng.permutation(pairs.shape[1])
+    pairs = ops.take(pairs, order, axis=1)
+    np.testing.assert_allclose(call(dense, queries, pairs), result, atol=3e-6)
+    # Content that leaves its positions behind is another input.
+    moved = content.reshape(B, -1, 3)[:, order].reshape(content.shape)
+    assert np.abs(call(layer, queries, moved) - result).max() > 1e-3
+
+
+def test_fully_masked_rows_get_zeros():
+    layer = kp.layers.CrossAttention(num_heads=C)
+    queries, inputs = array(B, N, D), array(B, M, C, seed=1)
+    layer.build(queries.shape, inputs.shape)
+    randomize(layer)
+    mask = np.zeros((B, M), bool)
+    mask[1] = True
+    result = call(layer, queries, inputs, inputs_mask=mask)
+    np.testing.assert_allclose(
+        result[1:], call(layer, queries[1:], inputs[1:]), atol=2e-5
+    )
+    # Nothing to read: the residual gets the bias of the output projection.
+    x = queries[:1] + layer.attention.attention_output.bias.numpy()
+    expected = x + call(layer.mlp, layer.mlp_norm(x))
+    np.testing.assert_allclose(result[:1], expected, atol=2e-5)
+    other = call(layer, queries, inputs + 1e3, inputs_mask=mask)
+    np.testing.assert_array_equal(other[:1], result[:1])
+
+
+def test_masks_combine(rng):
+    layer = kp.layers.CrossAttention(num_heads=C)
+    queries, inputs = array(B, N, D), array(B, M, C, seed=1)
+    queries_mask = rng.random((B, N)) < 0.7
+    inputs_mask = rng.random((B, M)) < 0.7
+    attention_mask = rng.random((B, N, M)) < 0.7
+    together = attention_mask & queries_mask[:, :, None] & inputs_mask[:, None, :]
+    np.testing.assert_array_equal(
+        call(
+            layer,
+            queries,
+            inputs,
+            queries_mask=queries_mask,
+            inputs_mask=inputs_mask,
+            attention_mask=attention_mask,
+        ),
+        call(layer, queries, inputs, attention_mask=together),
+    )
+
+
+def test_causal_self_attention_does_not_see_ahead():
+    layer = kp.layers.SelfAttention(num_heads=3)
+    inputs = array(B, N, D)
+    causal = np.tril(np.ones((B, N, N), bool))
+    result = call(layer, inputs, attention_mask=causal)
+    inputs[:, 4:] += 1
+    moved = call(layer, inputs, attention_mask=causal)
+    np.testing.assert_array_equal(moved[:, :4], result[:, :4])
+    assert np.abs(moved[:, 4:] - result[:, 4:]).min(axis=(0, 2)).max() > 0
+
+
+def test_masked_softmax_in_half_precision():
+    scores = np.array([[[[60000.0, 60000.0, -60000.0]]]], "float16")
+    weights, _ = masked_softmax(ops.convert_to_tensor(scores))
+    np.testing.assert_allclose(weights, [[[[0.5, 0.5, 0.0]]]])
+
+
+def test_implicit_mask_of_keras_is_used():
+    import keras
+
+    tokens = np.array([[5, 3, 0, 0], [1, 0, 0, 0]])
+    embedding = keras.layers.Embedding(7, C, mask_zero=True)
+    layer = kp.layers.CrossAttention()
+    queries = ops.convert_to_tensor(array(B, N, D))
+    implicit = call(layer, queries, embedding(tokens))
+    explicit = call(
+        layer, queries, np.array(embedding(tokens)), inputs_mask=tokens != 0
+    )
+    np.testing.assert_array_equal(implicit, explicit)
+
+
+@pytest.mark.parametrize(
+    "make, sentence",
+    [
+        (
+            lambda: kp.layers.CrossAttention(num_heads=3, qk_dim=8),
+            "`num_heads` must divide `qk_dim`. Received: num_heads=3, qk_dim=8",
+        ),
+        (
+            lambda: kp.layers.SelfAttention(5)(array(B, N, D)),
+            "`num_heads` must divide `qk_dim`. Received: num_heads=5, qk_dim=12",
+        ),
+        (
+            lambda: kp.layers.CrossAttention(qk_dim="kv"),
+            '"inputs" or "queries". Received: qk_dim=\'kv\'',
+        ),
+        (
+            lambda: kp.layers.CrossAttention(dropout_rate=1.0),
+            "`dropout_rate` must be at least 0 and less than 1",
+        ),
+        (
+            lambda: kp.layers.CrossAttention()(array(B, N, D), array(B, 3, 5, C)),
+            "content on a grid needs them",
+        ),
+        (
+            lambda: kp.layers.CrossAttention(positions=kp.FourierPositions(2, (3, 5)))(
+                array(B, N, D), array(B, M, C)
+            ),
+            "`max_resolution` must have one entry for each axis",
+        ),
+        (
+            lambda: kp.layers.CrossAttention()(array(N, D), array(B, M, C)),
+            "`queries` must have the shape",
+        ),
+        (
+            lambda: kp.layers.CrossAttention()(
+                array(B, N, D), array(B, M, C), inputs_mask=np.ones((B, M + 1), bool)
+            ),
+            "`inputs_mask` must have one entry for each input",
+        ),
+        (
+            lambda: kp.layers.SelfAttention()(array(B, D)),
+            "`inputs` must have the shape",
+        ),
+    ],
+)
+def test_bad_arguments(make, sentence):
+    import re
+
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        make()
+
+
+def test_other_channels_than_built():
+    layer = kp.layers.CrossAttention()
+    layer(array(B, N, D), array(B, M, C))
+    with pytest.raises(
+        ValueError, match=r"`inputs` must have 5 channels.*\(2, 13, 6\)"
+    ):
+        layer(array(B, N, D), array(B, M, C + 1))

@@ -1,0 +1,195 @@
+"""The image recipe: from a source to the batches that a model sees."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+from sklearn.datasets import load_sample_images
+
+from pipelines import image
+from pipelines.sources import load_source, source_from_arrays
+
+PHOTOS = load_sample_images().images  # china.jpg, flower.jpg: uint8 (427, 640, 3)
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    return load_source("builtin:mnist5k", "validation")
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory):
+    """Two classes of JPEGs of different sizes, cut out of two photos."""
+    folder = tmp_path_factory.mktemp("photos")
+    for name, photo in zip(("china", "flower"), PHOTOS, strict=True):
+        (folder / name).mkdir()
+        for number in range(8):
+            cut = Image.fromarray(photo[20 * number :, : 300 + number])
+            cut.save(folder / name / f"{number}.jpg")
+    return folder
+
+
+def photo_source(photos, split="train"):
+    return load_source(f"folder:{photos}", split)
+
+
+@pytest.mark.parametrize("crop", ["resize", "inception"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_train_dataset(photos, crop, channels):
+    source = photo_source(photos)
+
+    def first(seed, count=4, **kwargs):
+        dataset = image.train_dataset(
+            source,
+            image_size=(24, 32),
+            channels=channels,
+            batch_size=5,
+            seed=seed,
+            crop=crop,
+            shift_pixels=2,
+            flip=True,
+            **kwargs,
+        )
+        assert dataset.element_spec == (
+            tf.TensorSpec((5, 24, 32, channels), tf.float32),
+            tf.TensorSpec((5,), tf.int32),
+        )
+        return np.stack([x for x, _ in dataset.take(count)])
+
+    batches = first(0)
+    assert -1 <= batches.min() < -0.5 and 0.5 < batches.max() <= 1
+    np.testing.assert_array_equal(batches, first(0))
+    assert (batches != first(1)).any()
+    np.testing.assert_array_equal(batches[2:], first(0, 2, start_epoch=1))
+    assert (batches[:2] != batches[2:]).any()
+    # Decoding only the box of a JPEG blends the colours at its border differently.
+    error = np.abs(batches - first(0, cache=True))
+    assert error.mean() < (1e-6 if crop == "resize" else 0.005)
+
+
+def test_evaluation_covers_each_digit_unchanged(mnist):
+    dataset = image.eval_dataset(
+        mnist, image_size=(28, 28), channels=1, batch_size=150, value_range=(0, 255)
+    )
+    assert dataset.element_spec[0] == tf.TensorSpec((None, 28, 28, 1), tf.float32)
+    images, labels = zip(*dataset.as_numpy_iterator(), strict=True)
+    assert [len(batch) for batch in images] == [150, 150, 100]
+    items = list(mnist.dataset.as_numpy_iterator())
+    np.testing.assert_array_equal(
+        np.concatenate(labels), [item["label"] for item in items]
+    )
+    np.testing.assert_allclose(
+        np.concatenate(images), [item["image"] for item in items], atol=1e-3
+    )
+
+
+@pytest.mark.parametrize("crop", ["resize", "inception"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_preprocess_is_the_evaluation(photos, mnist, crop, channels):
+    recipe = {"image_size": (24, 20), "channels": channels, "crop": crop}
+    source = photo_source(photos, "test")
+    (expected, _), *_ = image.eval_dataset(source, batch_size=99, **recipe)
+    paths = [item["path"] for item in source.dataset.as_numpy_iterator()]
+    batch = image.preprocess(paths, **recipe)
+    assert batch.dtype == np.float32
+    np.testing.assert_array_equal(batch, expected)
+
+    (expected, _), *_ = image.eval_dataset(mnist, batch_size=9, **recipe)
+    items = mnist.dataset.take(9).as_numpy_iterator()
+    digits = np.stack([item["image"] for item in items])
+    np.testing.assert_array_equal(image.preprocess(digits, **recipe), expected)
+    np.testing.assert_array_equal(
+        image.preprocess(list(digits[..., 0]), **recipe), expected
+    )
+
+
+def test_preprocess_mixes_paths_and_arrays(photos):
+    path = photos / "china" / "0.jpg"
+    pixels = np.asarray(Image.open(path))
+    mixed = [path, str(path), pixels, pixels / 255.0]
+    batch = image.preprocess(mixed, image_size=(8, 8), channels=3)
+    for other in batch[1:]:
+        np.testing.assert_allclose(other, batch[0], atol=1 / 127)
+
+
+def test_preprocess_errors(tmp_path):
+    recipe = {"image_size": (8, 8), "channels": 3}
+    text = tmp_path / "text.png"
+    text.write_text("no image")
+    with pytest.raises(ValueError, match=f"Cannot decode image '{text}': Unknown"):
+        image.preprocess([text], **recipe)
+    with pytest.raises(ValueError, match="Cannot decode image '.*gone.png': No such"):
+        image.preprocess([str(tmp_path / "gone.png")], **recipe)
+    with pytest.raises(ValueError, match="must be a sequence.* Received: 'a.png'"):
+        image.preprocess("a.png", **recipe)
+    with pytest.raises(ValueError, match="must not be empty"):
+        image.preprocess([], **recipe)
+    with pytest.raises(ValueError, match=r"image\[None\]. Received: shape=\(9, 8, 3\)"):
+        image.preprocess(PHOTOS[0][:9, :8], **recipe)
+    with pytest.raises(ValueError, match="dtype=int64"):
+        image.preprocess([np.zeros((3, 3), np.int64)], **recipe)
+    with pytest.raises(ValueError, match=r"shape=\(1, 2, 3, 3\)"):
+        image.preprocess([np.zeros((1, 2, 3, 3))], **recipe)
+
+
+class TestFindImageShape:
+    def test_shared_size(self, mnist):
+        assert image.find_image_shape(mnist) == (28, 28, 1)
+        source = source_from_arrays(np.stack(PHOTOS), [0, 1])
+        assert image.find_image_shape(source) == (64, 64, 3)
+
+    def test_sizes_that_differ(self, photos):
+        assert image.find_image_shape(photo_source(photos)) == (64, 64, 3)
+
+    @pytest.mark.parametrize("modes, channels", [(["L", "LA"], 1), (["L", "RGB"], 3)])
+    def test_channels(self, tmp_path, modes, channels):
+        for mode in modes:
+            (tmp_path / mode).mkdir()
+            for number in range(3):
+                picture = Image.fromarray(PHOTOS[0][:9, :7]).convert(mode)
+                picture.save(tmp_path / mode / f"{number}.png")
+        source = load_source(f"folder:{tmp_path}", "train")
+        assert image.find_image_shape(source) == (9, 7, channels)
+
+    def test_broken_file(self, tmp_path):
+        for name in "ab":
+            (tmp_path / name).mkdir()
+            for number in range(3):
+                (tmp_path / name / f"{number}.gif").write_bytes(b"GIF89a")
+        source = load_source(f"folder:{tmp_path}", "train")
+        with pytest.raises(ValueError, match="Cannot decode image '.*.gif': Invalid"):
+            image.find_image_shape(source)
+
+
+@pytest.mark.parametrize(
+    "kwargs, message",
+    [
+        ({"image_size": 28}, "Received: image_size=28"),
+        ({"image_size": (28, 0)}, "Received: image_size=0"),
+        ({"image_size": (28, 28.0)}, "Received: image_size=28.0"),
+        ({"channels": 2}, "one of 1, 3. Received: channels=2"),
+        ({"crop": "center"}, "'resize', 'inception'. Received: crop='center'"),
+        ({"shift_pixels": -1}, "Received: shift_pixels=-1"),
+        ({"shift_pixels": 28}, r"\(28, 30\). Received: shift_pixels=28"),
+        ({"value_range": (1, 0)}, r"Received: value_range=\(1, 0\)"),
+        ({"value_range": (0, float("inf"))}, r"Received: value_range=\(0, inf\)"),
+        ({"value_range": 1}, "Received: value_range=1"),
+        ({"batch_size": 1000}, "400 training examples"),
+    ],
+)
+def test_bad_arguments(mnist, kwargs, message):
+    recipe = {"image_size": (28, 30), "channels": 1, "batch_size": 8, "seed": 0}
+    with pytest.raises(ValueError, match=message):
+        image.train_dataset(mnist, **{**recipe, **kwargs})
+
+
+def test_pipelines_know_no_model():
+    code = (
+        "import sys, pipelines.image, pipelines.sources;"
+        "assert not {'keras_perceiver', 'mlxtend', 'tensorflow_datasets'} "
+        "& set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

