@@ -11,6 +11,7 @@ import sys
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
 from absl import flags
 
@@ -85,7 +86,7 @@ def sentences(main):
     def wrapped(argv):
         try:
             main(argv)
-        except (ValueError, OSError) as error:
+        except (ValueError, OSError, ImportError) as error:
             if os.environ.get("KERAS_PERCEIVER_TRACEBACK"):
                 raise
             exit_with(str(error))
@@ -175,6 +176,39 @@ class EpochSeconds(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs["seconds"] = time.perf_counter() - self._start
+
+
+class DropoutSeeds(keras.callbacks.Callback):
+    """Saves and restores where dropout's random numbers are; weight files do not.
+
+    Args:
+        workdir: the run's folder.
+    """
+
+    def __init__(self, workdir):
+        super().__init__()
+        self._workdir = workdir
+
+    def on_train_begin(self, logs=None):
+        file = self._file(epochs_done(self._workdir))
+        if file.exists():
+            states = np.load(file)
+            for i, state in enumerate(self._states()):
+                state.assign(states[f"arr_{i}"])
+
+    def on_epoch_end(self, epoch, logs=None):
+        # One file an epoch, so that weights and seeds of one checkpoint agree
+        # wherever the run is killed.
+        file = self._file(epoch + 1)
+        file.parent.mkdir(exist_ok=True)
+        np.savez(file, *(state.numpy() for state in self._states()))
+        self._file(epoch - 1).unlink(missing_ok=True)
+
+    def _states(self):
+        return [v for v in self.model.variables if "seed_generator" in v.path]
+
+    def _file(self, epoch):
+        return self._workdir / "checkpoints" / f"dropout_seeds_{epoch}.npz"
 
 
 def epochs_done(workdir):

@@ -124,6 +124,7 @@ def main(argv):
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.CSVLogger(workdir / "history.csv", append=True),
         keras.callbacks.TensorBoard(workdir / "tensorboard"),
+        runs.DropoutSeeds(workdir),
         # Last, so that an epoch which counts as done has been logged.
         keras.callbacks.BackupAndRestore(
             str(workdir / "checkpoints"), delete_checkpoint=False

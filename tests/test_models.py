@@ -35,6 +35,12 @@ def tiny_classifier(num_classes=4, decoder=None, **kwargs):
     return kp.PerceiverClassifier(tiny_backbone(**kwargs), num_classes, decoder)
 
 
+def smallest_classifier(**kwargs):
+    """Nothing repeated, so that a compiled step is traced in no time."""
+    sizes = {"num_cross_attends": 1, "num_latent_blocks": 1, "num_layers_per_block": 1}
+    return tiny_classifier(**sizes, **kwargs)
+
+
 def test_every_preset_has_its_parameter_count():
     assert set(PRESETS) == set(PARAMETERS)
     for name, count in PARAMETERS.items():
@@ -121,13 +127,11 @@ def test_output_depends_on_every_pixel():
     model = tiny_classifier()
     randomize(model)
     image = array(1, *SHAPE)
-    logits = ops.convert_to_numpy(model(image))
+    channels = image.size
+    moved = image + np.eye(channels, dtype="float32").reshape(channels, *SHAPE)
+    logits, others = (ops.convert_to_numpy(model(x)) for x in (image, moved))
     assert logits.shape == (1, 4)
-    for index in np.ndindex(SHAPE):
-        moved = image.copy()
-        moved[(0, *index)] += 1.0
-        change = np.abs(ops.convert_to_numpy(model(moved)) - logits)
-        assert change.max() > 1e-6, index
+    assert (np.abs(others - logits).max(axis=-1) > 1e-6).all()
 
 
 def test_recorded_weights_are_those_of_the_formula():
@@ -187,7 +191,7 @@ def test_save_and_load(tmp_path, decoder):
 
 
 def test_trained_model_keeps_its_optimizer_in_a_keras_file(tmp_path):
-    model = tiny_classifier()
+    model = smallest_classifier()
     images, labels = array(8, *SHAPE), np.arange(8) % 4
     model.fit(images, labels, verbose=0)
     model.save(tmp_path / "model.keras")
@@ -289,7 +293,7 @@ def test_masked_array_model():
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
 def test_mixed_precision(policy):
-    model = tiny_classifier(dtype=policy)
+    model = smallest_classifier(dtype=policy)
     assert model.dtype_policy.name == policy
     images, labels = array(8, *SHAPE), np.arange(8) % 4
     logits = model(images)
@@ -302,7 +306,7 @@ def test_mixed_precision(policy):
     assert np.isfinite(history["loss"]).all()
     scaled = isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     assert scaled == (policy == "mixed_float16")
-    whole = tiny_classifier()
+    whole = smallest_classifier()
     whole.set_weights(model.get_weights())
     np.testing.assert_allclose(whole(images), model(images), atol=0.1)
 
@@ -312,7 +316,7 @@ def test_loss_falls():
     labels = rng.integers(0, 4, 64)
     images = (0.3 * rng.normal(size=(64, *SHAPE))).astype("float32")
     images[np.arange(64), labels] += 1  # A bright row says which class it is.
-    model = tiny_classifier()
+    model = smallest_classifier()
     model.compile(keras.optimizers.Adam(3e-3))
     history = model.fit(images, labels, epochs=15, batch_size=16, verbose=0).history
     assert history["loss"][-1] < 0.5 * history["loss"][0]

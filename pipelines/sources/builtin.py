@@ -7,7 +7,6 @@ import pathlib
 
 import numpy as np
 
-from pipelines.checks import check_choice
 from pipelines.sources.arrays import source_from_arrays
 from pipelines.sources.splits import stratified_split
 
@@ -32,7 +31,10 @@ def load_builtin(name, split, rule):
         ValueError: if the name is unknown.
         ImportError: if the package that ships it is not installed.
     """
-    check_choice("name", name, ("mnist5k",))
+    if name != "mnist5k":
+        raise ValueError(
+            f"The only built-in source is `builtin:mnist5k`. Received: builtin:{name}"
+        )
     classes = tuple("0123456789")
     images, labels = _read_mnist5k()
     rule = dataclasses.replace(rule, **MNIST5K_SPLIT)

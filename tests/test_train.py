@@ -1,0 +1,185 @@
+"""The training script as a user runs it, in processes of its own."""
+
+import csv
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import h5py
+import numpy as np
+import pytest
+from PIL import Image
+
+import keras_perceiver as kp
+
+ROOT = pathlib.Path(__file__).parent.parent
+TINY = [
+    "--config.jit_compile=False",
+    "--config.batch_size=8",
+    "--config.model.num_latents=5",
+    "--config.model.latent_dim=8",
+    "--config.model.num_cross_attends=1",
+    "--config.model.num_latent_blocks=1",
+    "--config.model.num_layers_per_block=1",
+    "--config.model.num_self_heads=2",
+    "--config.model.num_bands=2",
+    "--config.model.dropout_rate=0.1",
+]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    """Two classes of small colour pictures: bright above, bright below."""
+    folder = tmp_path_factory.mktemp("pictures")
+    rng = np.random.default_rng(0)
+    for name, rows in (("above", slice(0, 3)), ("below", slice(3, 6))):
+        (folder / name).mkdir()
+        for i in range(20):
+            picture = rng.integers(0, 80, (6, 7, 3), dtype=np.uint8)
+            picture[rows] += 150
+            Image.fromarray(picture).save(folder / name / f"{i}.png")
+    return folder
+
+
+def command(workdir, pictures, *extra, config="image"):
+    source = [f"--config.data.source=folder:{pictures}"] if pictures else []
+    return [
+        sys.executable,
+        str(ROOT / "scripts" / "train.py"),
+        f"--config={ROOT / 'scripts' / 'configs' / config}.py",
+        f"--workdir={workdir}",
+        *source,
+        *TINY,
+        *extra,
+    ]
+
+
+def run(*args, **kwargs):
+    return subprocess.run(
+        command(*args, **kwargs), capture_output=True, text=True, cwd=ROOT
+    )
+
+
+def weights(workdir):
+    found = {}
+    with h5py.File(workdir / "checkpoints" / "latest.weights.h5") as file:
+        file.visititems(
+            lambda name, item: (
+                found.update({name: item[...]}) if hasattr(item, "shape") else None
+            )
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, pictures):
+    workdir = tmp_path_factory.mktemp("finished")
+    done = run(workdir, pictures, "--config.epochs=3")
+    assert done.returncode == 0, done.stderr
+    return workdir, done.stdout
+
+
+def test_a_run_from_a_folder_of_pictures(finished):
+    workdir, output = finished
+    metrics = json.loads((workdir / "metrics.json").read_text())
+    assert metrics["test_items"] == 8 and metrics["train_items"] == 28
+    assert 0 <= metrics["test_accuracy"] <= 1 and metrics["seconds"] > 0
+    assert f"Test accuracy: {metrics['test_accuracy']:.4f} on 8 items" in output
+    assert "2 classes: above, below" in output
+    for picture in ("learning_curves", "attention_maps"):
+        with Image.open(workdir / "report" / f"{picture}.png") as image:
+            assert min(image.size) > 100
+            assert len(np.unique(np.asarray(image))) > 50
+    assert list((workdir / "tensorboard" / "train").iterdir())
+    model = kp.PerceiverClassifier.from_preset(workdir / "model")
+    assert model.count_params() == metrics["parameters"]
+    pipeline = json.loads((workdir / "model" / "pipeline.json").read_text())
+    assert pipeline["classes"] == ["above", "below"]
+    assert pipeline["image_size"] == [6, 7] and pipeline["channels"] == 3
+
+
+def test_the_same_command_again_trains_no_further(finished, pictures):
+    workdir, _ = finished
+    before = weights(workdir)
+    metrics = json.loads((workdir / "metrics.json").read_text())
+    again = run(workdir, pictures, "--config.epochs=3")
+    assert again.returncode == 0, again.stderr
+    assert "All epochs are done" in again.stdout
+    for name, value in weights(workdir).items():
+        np.testing.assert_array_equal(value, before[name])
+    assert json.loads((workdir / "metrics.json").read_text()) == metrics
+
+
+def test_another_config_in_the_same_folder_is_refused(finished, pictures):
+    workdir, _ = finished
+    other = run(workdir, pictures, "--config.epochs=4")
+    assert other.returncode == 2
+    assert "holds a run with another config, which differs in ['epochs']" in (
+        other.stderr
+    )
+    assert "Traceback" not in other.stderr
+
+
+def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
+    metadata = tmp_path / "checkpoints" / "training_metadata.json"
+    process = subprocess.Popen(
+        command(tmp_path, pictures, "--config.epochs=3"),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+    )
+    deadline = time.monotonic() + 120
+    while not metadata.exists() or not metadata.read_text():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert json.loads(metadata.read_text())["epoch"] < 3
+    resumed = run(tmp_path, pictures, "--config.epochs=3")
+    assert resumed.returncode == 0, resumed.stderr
+    expected = weights(finished[0])
+    received = weights(tmp_path)
+    assert set(received) == set(expected)
+    for name, value in received.items():
+        np.testing.assert_array_equal(value, expected[name], err_msg=name)
+    with open(tmp_path / "history.csv", newline="") as file:
+        epochs = {row["epoch"] for row in csv.DictReader(file)}
+    assert epochs == {"0", "1", "2"}
+
+
+@pytest.mark.parametrize(
+    "extra, sentence",
+    [
+        (
+            ["--config.model.num_latnts=3"],
+            "the nearest is `--config.model.num_latents`",
+        ),
+        (["--config.epochs=many"], "--config.epochs=many"),
+        (["--config.data.source=folder:/nowhere/at/all"], "/nowhere/at/all"),
+        (["--config.data.source=builtin:mnist"], "builtin:mnist"),
+        (["--config.strategy=gpu"], "`config.strategy` must be one of"),
+        (["--config.model.num_cross_heads=2"], "`num_heads` must divide `qk_dim`"),
+    ],
+)
+def test_mistakes_end_in_one_sentence(tmp_path, pictures, extra, sentence):
+    failed = run(tmp_path / "run", pictures, *extra)
+    assert failed.returncode == 2
+    assert sentence in failed.stderr
+    assert "Traceback" not in failed.stderr
+    assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_broken_picture_is_named(tmp_path, pictures):
+    import shutil
+
+    shutil.copytree(pictures, tmp_path / "pictures")
+    for file in (tmp_path / "pictures" / "above").iterdir():
+        file.write_bytes(file.read_bytes()[:60])
+    failed = run(tmp_path / "run", tmp_path / "pictures")
+    assert failed.returncode == 2
+    assert "Cannot decode image" in failed.stderr and "above" in failed.stderr
+    assert "Traceback" not in failed.stderr
