@@ -8,8 +8,10 @@ from typing import Any
 import keras
 from keras import ops
 
+from keras_perceiver.dropout import WeightDropout
 from keras_perceiver.initializers import fresh, projection_initializer
 from keras_perceiver.serialization import serializable
+from keras_perceiver.streaming import CHUNK_BYTES, attend, choose_chunk
 from keras_perceiver.validation import check_divides, check_positive, check_rate
 
 _records = contextvars.ContextVar("keras_perceiver_attention_records", default=None)
@@ -84,8 +86,8 @@ class Attention(keras.layers.Layer):
     Call arguments:
         queries: float tensor `(B, N, D)`.
         inputs: float tensor `(B, M, C)`.
-        attention_mask: optional bool tensor that broadcasts to `(B, H, N, M)`;
-            `True` means that the query may attend to the input.
+        attention_mask: optional bool tensor `(1 or B, 1 or N, M)`; `True` means that
+            the query may attend to the input.
         training: bool or `None`.
 
     Returns:
@@ -141,7 +143,7 @@ class Attention(keras.layers.Layer):
         self.attention_output = projection(
             self.output_dim, "attention_output", (*queries_shape[:-1], self.v_dim)
         )
-        self.dropout = keras.layers.Dropout(
+        self.dropout = WeightDropout(
             self.dropout_rate, dtype=self.dtype_policy, name="dropout"
         )
 
@@ -151,9 +153,7 @@ class Attention(keras.layers.Layer):
         value = self._split_heads(self.value(inputs))
 
         # Scaled before the product, which keeps float16 scores in range.
-        query = query * ops.cast(
-            (self.qk_dim // self.num_heads) ** -0.5, self.compute_dtype
-        )
+        query = query * (self.qk_dim // self.num_heads) ** -0.5
         scores = ops.einsum("bnhd,bmhd->bhnm", query, key)
         weights, scores = masked_softmax(scores, attention_mask)
         records = _records.get()
@@ -166,6 +166,81 @@ class Attention(keras.layers.Layer):
         shape = ops.shape(mixed)
         return self.attention_output(
             ops.reshape(mixed, (shape[0], shape[1], self.v_dim))
+        )
+
+    def read(
+        self,
+        queries,
+        byte_array,
+        norm,
+        mask=None,
+        chunk_bytes=CHUNK_BYTES,
+        training=None,
+    ):
+        """Attends to a byte array without its keys or values; the same function.
+
+        With `LN(x) = gamma (x - mean) / deviation + beta`, a logit is
+
+            q . (LN(x) W_k + b_k) = (u . x) / deviation + const,  u = gamma (W_k q),
+
+        with u centred over the channels, and const drops out of the softmax. What a
+        query reads is
+
+            sum_m p_m (LN(x_m) W_v + b_v) = (gamma o + beta t) W_v + b_v t
+
+        with `o = sum_m p_m x_m / deviation_m`, centred, and `t = sum_m p_m`.
+
+        Args:
+            queries: float tensor `(B, N, D)`, normalised.
+            byte_array: `ByteArray` of `(B, M, C)`, as it is.
+            norm: the built layer normalization of the inputs.
+            mask: optional bool tensor `(1 or B, 1 or N, M)`.
+            chunk_bytes: int. What the scores of a chunk may take.
+            training: bool or `None`.
+
+        Returns:
+            Tensor `(B, N, E)` in the compute dtype.
+        """
+        dtype = keras.backend.standardize_dtype(byte_array.content.dtype)
+        head_dim = self.qk_dim // self.num_heads
+
+        def kernel_of_heads(layer):
+            kernel = ops.cast(layer.kernel, dtype)
+            return ops.reshape(kernel, (kernel.shape[0], self.num_heads, -1))
+
+        gamma, beta = (ops.cast(x, dtype) for x in (norm.gamma, norm.beta))
+        query = ops.cast(self._split_heads(self.query(queries)), dtype)
+        u = ops.einsum("bnhd,chd->bnhc", query, kernel_of_heads(self.key))
+        u = u * gamma * head_dim**-0.5
+        u = u - ops.mean(u, axis=-1, keepdims=True)
+        # The bias of the keys drops out; its gradient is zero, and not missing.
+        u = u + 0.0 * ops.sum(ops.cast(self.key.bias, dtype))
+
+        num_queries, num_inputs = (
+            ops.shape(x)[1] for x in (queries, byte_array.content)
+        )
+        itemsize = 8 if dtype == "float64" else 4
+        chunk = choose_chunk(
+            queries.shape[0],
+            num_queries,
+            self.num_heads * num_inputs * itemsize,
+            chunk_bytes,
+        )
+        keep = self.dropout.keep(
+            num_queries, self.num_heads, num_inputs, dtype, training
+        )
+        deviation = byte_array.deviation(norm.epsilon)
+        o, total = attend(u, byte_array, deviation, chunk, mask=mask, keep=keep)
+        o = o - ops.mean(o, axis=-1, keepdims=True)
+        total = total[..., None]
+        read = ops.einsum(
+            "bnhc,chd->bnhd", o * gamma + total * beta, kernel_of_heads(self.value)
+        )
+        bias = ops.reshape(ops.cast(self.value.bias, dtype), (self.num_heads, -1))
+        read = ops.cast(read + total * bias, self.compute_dtype)
+        shape = ops.shape(read)
+        return self.attention_output(
+            ops.reshape(read, (shape[0], shape[1], self.v_dim))
         )
 
     def compute_output_shape(self, queries_shape, inputs_shape):
@@ -197,7 +272,7 @@ def masked_softmax(scores, mask=None):
 
     Args:
         scores: float tensor `(B, H, N, M)`.
-        mask: optional bool tensor that broadcasts to it, `True` = attend.
+        mask: optional bool tensor `(1 or B, 1 or N, M)`, `True` = attend.
 
     Returns:
         Pair `(weights, scores)` of tensors `(B, H, N, M)`, masked, in float32 (or
@@ -207,7 +282,7 @@ def masked_softmax(scores, mask=None):
         scores = ops.cast(scores, "float32")
     if mask is None:
         return ops.softmax(scores, axis=-1), scores
-    mask = ops.cast(mask, "bool")
+    mask = ops.cast(mask, "bool")[:, None]
     lowest = ops.cast(-1e30, scores.dtype)
     scores = ops.where(mask, scores, lowest)
     any_input = ops.any(mask, axis=-1, keepdims=True)
@@ -215,24 +290,26 @@ def masked_softmax(scores, mask=None):
     return ops.where(any_input, weights, ops.zeros_like(weights)), scores
 
 
+def is_recording():
+    """Whether scores and weights are asked for, which only the projected way has."""
+    return _records.get() is not None
+
+
 def combine_masks(queries_mask=None, inputs_mask=None, attention_mask=None):
-    """One mask that broadcasts to `(B, H, N, M)`, or `None`.
+    """One mask `(1 or B, 1 or N, M)`, or `None`.
 
     Args:
         queries_mask: optional bool tensor `(B, N)`; a query at `False` gets nothing.
         inputs_mask: optional bool tensor `(B, M)`; an input at `False` is hidden.
-        attention_mask: optional bool tensor `(B, N, M)` or `(B, H, N, M)`.
+        attention_mask: optional bool tensor `(B, N, M)`.
     """
     masks = []
     if queries_mask is not None:
-        masks.append(ops.cast(queries_mask, "bool")[:, None, :, None])
+        masks.append(ops.cast(queries_mask, "bool")[:, :, None])
     if inputs_mask is not None:
-        masks.append(ops.cast(inputs_mask, "bool")[:, None, None, :])
+        masks.append(ops.cast(inputs_mask, "bool")[:, None, :])
     if attention_mask is not None:
-        attention_mask = ops.cast(attention_mask, "bool")
-        if len(attention_mask.shape) == 3:
-            attention_mask = attention_mask[:, None]
-        masks.append(attention_mask)
+        masks.append(ops.cast(attention_mask, "bool"))
     combined = None
     for mask in masks:
         combined = mask if combined is None else ops.logical_and(combined, mask)

@@ -5,10 +5,19 @@ import math
 import keras
 from keras import ops
 
-from keras_perceiver.attention import Attention, combine_masks
+from keras_perceiver.attention import Attention, combine_masks, is_recording
+from keras_perceiver.byte_array import ByteArray
+from keras_perceiver.cost import METHODS, choose_method
 from keras_perceiver.initializers import fresh, projection_initializer
+from keras_perceiver.positions import FourierPositions
 from keras_perceiver.serialization import serializable
-from keras_perceiver.validation import check_divides, check_positive, check_rate
+from keras_perceiver.streaming import CHUNK_BYTES
+from keras_perceiver.validation import (
+    check_choice,
+    check_divides,
+    check_positive,
+    check_rate,
+)
 
 # Haiku's and PyTorch's; Keras' own default is 1e-3.
 NORM_EPSILON = 1e-5
@@ -206,6 +215,12 @@ class CrossAttention(_AttentionBlock):
         dropout_rate: float. Dropout of the attention's result and of the MLP's.
         attention_dropout_rate: float. Dropout of the attention weights.
         kernel_initializer: defaults to variance scaling over the fan-in.
+        method: `"auto"`, `"grid"`, `"dense"` or `"projected"`. The same function,
+            computed with more or less work: from content and positions apart, without
+            the byte array; from the byte array, without keys and values; or from keys
+            and values. `"auto"` takes the one with the fewest multiplications.
+        chunk_bytes: int. What the scores held at a time may take on the first two
+            ways, whose memory does not grow with N.
         **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
@@ -241,6 +256,8 @@ class CrossAttention(_AttentionBlock):
         dropout_rate=0.0,
         attention_dropout_rate=0.0,
         kernel_initializer=None,
+        method="auto",
+        chunk_bytes=CHUNK_BYTES,
         **kwargs,
     ):
         if not isinstance(qk_dim, int) and qk_dim not in ("inputs", "queries"):
@@ -259,8 +276,18 @@ class CrossAttention(_AttentionBlock):
             kernel_initializer=kernel_initializer,
             **kwargs,
         )
+        check_choice(("auto", *METHODS), method=method)
+        check_positive(chunk_bytes=chunk_bytes)
         self.positions = positions
         self.use_query_residual = use_query_residual
+        self.method = method
+        self.chunk_bytes = chunk_bytes
+        if method == "grid" and not self._has_grid():
+            raise ValueError(
+                '`method="grid"` serves content on a grid with `kp.FourierPositions`; '
+                '"dense" and "projected" serve any inputs. '
+                f"Received: positions={positions}"
+            )
 
     def build(self, queries_shape, inputs_shape):
         if len(queries_shape) != 3:
@@ -288,31 +315,85 @@ class CrossAttention(_AttentionBlock):
         training=None,
     ):
         self._check_widths(queries.shape, self._flat_shape(inputs.shape))
-        byte_array = self.byte_array(inputs)
         if inputs_mask is not None:
-            inputs_mask = self._flat_mask(inputs_mask, byte_array)
-        x = self.attention(
-            self.query_norm(queries),
-            self.inputs_norm(byte_array),
-            attention_mask=combine_masks(queries_mask, inputs_mask, attention_mask),
-            training=training,
-        )
+            inputs_mask = self._flat_mask(inputs_mask, inputs)
+        mask = combine_masks(queries_mask, inputs_mask, attention_mask)
+        x = self._attend(self.query_norm(queries), inputs, mask, training)
         x = self.dropout(x, training=training)
         if self.use_query_residual:
             x = queries + x
         return self._add_mlp(x, training)
 
-    def byte_array(self, inputs):
+    def _attend(self, queries, inputs, mask, training):
+        method = self.method_for(queries.shape, inputs.shape)
+        # Records show weights, and quantized kernels have no transposed product: both
+        # need the keys.
+        if is_recording() or self.attention.key.quantization_mode is not None:
+            method = "projected"
+        if method == "projected":
+            return self.attention(
+                queries,
+                self.inputs_norm(self.dense(inputs)),
+                attention_mask=mask,
+                training=training,
+            )
+        dtype = "float64" if self.compute_dtype == "float64" else "float32"
+        if method == "grid":
+            batch, *grid, width = ops.shape(inputs)
+            content = ops.reshape(inputs, (batch, math.prod(grid), width))
+            byte_array = ByteArray(
+                ops.cast(content, dtype), self.positions, tuple(grid)
+            )
+        else:
+            content = ops.cast(self.dense(inputs), dtype)
+            # Products of rows that are centred do not see the mean of an input, but
+            # float32 does where it is large.
+            content = content - ops.mean(content, axis=-1, keepdims=True)
+            byte_array = ByteArray(content)
+        return self.attention.read(
+            queries,
+            byte_array,
+            self.inputs_norm,
+            mask=mask,
+            chunk_bytes=self.chunk_bytes,
+            training=training,
+        )
+
+    def method_for(self, queries_shape, inputs_shape):
+        """How inputs of a shape are read: `"grid"`, `"dense"` or `"projected"`.
+
+        A pure function of shapes; sizes may be `None`. See `keras_perceiver.cost`.
+        """
+        if self.method != "auto":
+            return self.method
+        _, num_inputs, channels = self._flat_shape(inputs_shape)
+        attention = self.attention
+        return choose_method(
+            num_queries=queries_shape[1],
+            num_inputs=num_inputs,
+            channels=channels,
+            content_channels=inputs_shape[-1],
+            heads=self.num_heads,
+            qk_dim=attention.qk_dim,
+            v_dim=attention.v_dim,
+            has_grid=self._has_grid(),
+        )
+
+    def _has_grid(self):
+        return isinstance(self.positions, FourierPositions)
+
+    def dense(self, inputs):
         """The dense byte array `(B, M, C)`: content, then positions."""
         if self.positions is None:
             return inputs
-        batch, *grid = ops.shape(inputs)[:-1]
+        batch, *grid, content_width = ops.shape(inputs)
         features = self.positions.grid(grid)
         features = ops.cast(features, inputs.dtype)
         width = features.shape[-1]
-        content = ops.reshape(inputs, (batch, -1, inputs.shape[-1]))
-        features = ops.reshape(features, (1, -1, width))
-        features = ops.broadcast_to(features, (batch, ops.shape(content)[1], width))
+        num_inputs = math.prod(grid)
+        content = ops.reshape(inputs, (batch, num_inputs, content_width))
+        features = ops.reshape(features, (1, num_inputs, width))
+        features = ops.broadcast_to(features, (batch, num_inputs, width))
         return ops.concatenate([content, features], axis=-1)
 
     def compute_output_shape(self, queries_shape, inputs_shape):
@@ -335,6 +416,8 @@ class CrossAttention(_AttentionBlock):
                 else keras.layers.serialize(self.positions)
             ),
             "use_query_residual": self.use_query_residual,
+            "method": self.method,
+            "chunk_bytes": self.chunk_bytes,
         }
 
     def _check_widths(self, queries_shape, inputs_shape):
@@ -352,10 +435,10 @@ class CrossAttention(_AttentionBlock):
                     f"{tuple(shape)}"
                 )
 
-    def _flat_mask(self, mask, byte_array):
+    def _flat_mask(self, mask, inputs):
         """`(B, M)` from `(B, M)` or `(B, n_1, ..., n_d)`."""
         sizes = tuple(mask.shape[1:])
-        num_inputs = byte_array.shape[1]
+        num_inputs = self._flat_shape(inputs.shape)[1]
         if None not in (*sizes, num_inputs) and math.prod(sizes) != num_inputs:
             raise ValueError(
                 "`inputs_mask` must have one entry for each input. Received: "

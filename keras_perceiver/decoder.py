@@ -134,11 +134,21 @@ class QueryDecoder(keras.layers.Layer):
 
     def get_config(self):
         attention = self.cross_attention.get_config()
-        for name in ("positions", "kernel_initializer"):
-            attention.pop(name)
         return {
-            **attention,
             **super().get_config(),
             "num_queries": self.num_queries,
             "query_dim": self.query_dim,
+            **{
+                name: attention[name]
+                for name in (
+                    "num_heads",
+                    "qk_dim",
+                    "v_dim",
+                    "widening_factor",
+                    "use_query_residual",
+                    "approximate_gelu",
+                    "dropout_rate",
+                    "attention_dropout_rate",
+                )
+            },
         }

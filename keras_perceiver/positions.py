@@ -130,7 +130,7 @@ class FourierPositions(keras.layers.Layer):
             )
             for j, resolution in enumerate(resolutions)
         ]
-        return self._in_channel_order(axes)
+        return self.in_channel_order(axes)
 
     def grid(self, grid_shape):
         """Features of every position of a grid, row-major.
@@ -149,7 +149,7 @@ class FourierPositions(keras.layers.Layer):
                 table, (*ones[0], grid_shape[j], *ones[1], self._channels_per_axis)
             )
             axes.append(ops.broadcast_to(table, (*grid_shape, self._channels_per_axis)))
-        return self._in_channel_order(axes)
+        return self.in_channel_order(axes)
 
     def axis_tables(self, grid_shape):
         """The features of each axis alone: every channel depends on one axis.
@@ -165,6 +165,42 @@ class FourierPositions(keras.layers.Layer):
         return [
             self._axis_features(self._axis_coordinates(size), resolution)
             for size, resolution in zip(grid_shape, resolutions, strict=True)
+        ]
+
+    def in_channel_order(self, axes):
+        """Joins features of the axes: coordinates, then all sines, then all cosines.
+
+        Args:
+            axes: list of d tensors `(..., 1 + 2 K)`, as in `axis_tables`.
+
+        Returns:
+            Tensor `(..., P)`.
+        """
+        first = int(self.include_positions)
+        parts = [features[..., :first] for features in axes] if first else []
+        for wave in range(self._waves):
+            start = first + wave * self.num_bands
+            stop = start + self.num_bands
+            parts += [features[..., start:stop] for features in axes]
+        return ops.concatenate(parts, axis=-1)
+
+    def axis_channels(self, rank):
+        """Where the features of each axis stand among the P channels.
+
+        Returns:
+            List of d lists, each with `1 + 2 K` indices, in the order of
+            `axis_tables`.
+        """
+        first = int(self.include_positions)
+        bands = range(self.num_bands)
+        return [
+            [axis] * first
+            + [
+                rank * first + (wave * rank + axis) * self.num_bands + band
+                for wave in range(self._waves)
+                for band in bands
+            ]
+            for axis in range(rank)
         ]
 
     def compute_output_shape(self, points_shape):
@@ -243,17 +279,6 @@ class FourierPositions(keras.layers.Layer):
     def _cast(self, part):
         dtype = "float64" if self.compute_dtype == "float64" else "float32"
         return ops.cast(ops.convert_to_tensor(part), dtype)
-
-    def _in_channel_order(self, axes):
-        """Joins the features of the axes: coordinates, all sines, all cosines."""
-        first = int(self.include_positions)
-        parts = [features[..., :first] for features in axes] if first else []
-        for wave in range(self._waves):
-            start = first + wave * self.num_bands
-            parts += [
-                features[..., start : start + self.num_bands] for features in axes
-            ]
-        return ops.concatenate(parts, axis=-1)
 
 
 @serializable

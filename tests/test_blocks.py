@@ -154,7 +154,7 @@ def test_content_and_positions_move_together(rng):
     queries, content = array(B, N, D), array(B, *GRID, 3, seed=1)
     result = call(layer, queries, content)
     dense = kp.layers.CrossAttention()
-    pairs = layer.byte_array(content)
+    pairs = layer.dense(content)
     dense.build(queries.shape, pairs.shape)
     dense.set_weights(layer.get_weights())
     order = rng.permutation(pairs.shape[1])

@@ -145,7 +145,7 @@ def test_recorded_weights_are_those_of_the_formula():
     first = records[0]
     assert first.name == "cross_attend_1"
     layer = model.cross_attends[0]
-    x = ops.convert_to_numpy(layer.inputs_norm(layer.byte_array(image)))
+    x = ops.convert_to_numpy(layer.inputs_norm(layer.dense(image)))
     q = layer.query_norm(model.latent_array(image))
     q = ops.convert_to_numpy(layer.attention.query(q))
     k = ops.convert_to_numpy(layer.attention.key(x))

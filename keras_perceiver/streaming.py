@@ -1,0 +1,298 @@
+"""Attention over a byte array, some rows at a time, with nothing of size N x M kept."""
+
+import dataclasses
+
+from keras import ops
+
+from keras_perceiver.loops import sequential_loop
+
+# What one array of scores may take, in bytes: several of these fit in the cache that
+# the cores of a CPU share, and a GPU is kept busy.
+CHUNK_BYTES = 2**22
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """How many examples and rows are computed at a time.
+
+    Attributes:
+        examples: int, which divides the batch where that is known, or 1.
+        rows: int or scalar int tensor, at most N.
+    """
+
+    examples: int
+    rows: int
+
+
+def choose_chunk(batch, rows, bytes_per_row, chunk_bytes=CHUNK_BYTES):
+    """The largest chunk whose scores fit in a number of bytes.
+
+    Args:
+        batch: int, B, or `None` where it is unknown; then one example at a time.
+        rows: int or scalar int tensor, N, the queries of one example.
+        bytes_per_row: int or scalar int tensor, the bytes of all heads' scores of one
+            query.
+        chunk_bytes: int, the budget. A chunk holds one row in any case.
+
+    Returns:
+        `Chunk`.
+    """
+    if not isinstance(rows, int) or not isinstance(bytes_per_row, int):
+        fitting = ops.clip(chunk_bytes // bytes_per_row, 1, rows)
+        return Chunk(1, _ceil_divide(rows, _ceil_divide(rows, fitting)))
+    fitting = max(1, chunk_bytes // bytes_per_row)
+    if fitting < rows:
+        # Chunks of equal size, so that little of the last one is padding.
+        return Chunk(1, _ceil_divide(rows, _ceil_divide(rows, fitting)))
+    examples = 1
+    if batch is not None:
+        examples = max(
+            n
+            for n in range(1, batch + 1)
+            if batch % n == 0 and (n == 1 or n * rows <= fitting)
+        )
+    return Chunk(examples, rows)
+
+
+def _ceil_divide(a, b):
+    return -(-a // b)
+
+
+def attend(u, byte_array, deviation, chunk, mask=None, keep=None):
+    """Softmax-weighted sums of the inputs over their deviation.
+
+    For each row r, over the inputs m,
+
+        p[r, m]  = softmax(u[r] . x[m] / deviation[m])
+        o[r]     = sum_m keep[r, m] p[r, m] x[m] / deviation[m]
+        total[r] = sum_m keep[r, m] p[r, m]
+
+    Exact. The forward pass holds the scores of one chunk; the backward pass computes
+    them again, by closed forms, and holds as little.
+
+    Args:
+        u: float tensor `(B, N, H, C)`, the rows: a vector for each query and head.
+        byte_array: `ByteArray` of B examples.
+        deviation: float tensor `(B, M)`.
+        chunk: `Chunk`.
+        mask: optional bool tensor `(1 or B, 1 or N, 1 or M)`, `True` = attend.
+        keep: optional function of the first example and the first query of a chunk, and
+            of their numbers, to what its weights are multiplied with, a tensor
+            `(examples, rows, H, M)`. Dropout.
+
+    Returns:
+        Pair of float tensors `o`, `(B, N, H, C)`, and `total`, `(B, N, H)`. Rows that
+        may attend to nothing are zero in both.
+    """
+    batch, num_rows, heads, width = ops.shape(u)
+    padding = -num_rows % chunk.rows
+    if not (isinstance(padding, int) and padding == 0):
+        u = _pad_rows(u, padding)
+        if mask is not None and mask.shape[1] != 1:
+            mask = _pad_rows(mask, padding)
+    stream = _Stream(byte_array, chunk, mask, keep, (batch, num_rows + padding, heads))
+
+    @ops.custom_gradient
+    def differentiable(u, content, inverse):
+        answers = stream.forward(u, content, inverse)
+
+        def gradient(*args, upstream=None):
+            if upstream is None:
+                (upstream,) = args
+            # Two loops, so that the second is dropped from a graph where nobody asks
+            # for the gradient of the content, as with pixels.
+            return (
+                stream.backward_rows(u, content, inverse, answers, upstream),
+                *stream.backward_inputs(u, content, inverse, answers, upstream),
+            )
+
+        return answers, gradient
+
+    answers = differentiable(u, byte_array.content, 1.0 / deviation)
+    answers = answers[:, :num_rows]
+    return answers[..., :width], answers[..., width]
+
+
+def _pad_rows(x, padding):
+    sizes = list(ops.shape(x))
+    sizes[1] = padding
+    return ops.concatenate([x, ops.zeros(sizes, dtype=x.dtype)], axis=1)
+
+
+class _Stream:
+    """The loops over chunks, forward and backward.
+
+    An answer is `(o, total, log-sum-exp)`, C + 2 channels: all that the backward pass
+    needs beside its inputs.
+    """
+
+    def __init__(self, byte_array, chunk, mask, keep, shape):
+        self.byte_array = byte_array
+        self.chunk = chunk
+        self.mask = mask
+        self.keep = keep
+        self.shape = shape  # (B, N, H), N padded to whole chunks.
+
+    def forward(self, u, content, inverse):
+        def step(part):
+            logits, _ = part.logits(u)
+            highest = ops.max(logits, axis=-1, keepdims=True)
+            weights = ops.exp(logits - highest)
+            normalizer = ops.sum(weights, axis=-1, keepdims=True)
+            total = ops.ones_like(normalizer)
+            if part.keep is not None:
+                weights = weights * part.keep
+                total = ops.sum(weights, axis=-1, keepdims=True) / normalizer
+            o = part.byte_array.mix(weights * part.inverse) / normalizer
+            answer = ops.concatenate([o, total], axis=-1)
+            if part.is_open is not None:
+                answer = ops.where(part.is_open, answer, ops.zeros_like(answer))
+            log_sum = highest + ops.log(normalizer)
+            return ops.concatenate([answer, log_sum], axis=-1)
+
+        width = self.byte_array.channels + 2
+        return self._over_rows(step, content, inverse, width)
+
+    def backward_rows(self, u, content, inverse, answers, upstream):
+        """The gradient of `u`."""
+
+        def step(part):
+            of_logits, *_ = part.logits_gradient(u, answers, upstream)
+            return part.byte_array.mix(of_logits * part.inverse)
+
+        return self._over_rows(step, content, inverse, self.byte_array.channels)
+
+    def backward_inputs(self, u, content, inverse, answers, upstream):
+        """The gradients of the content and of the inverse deviation."""
+
+        def body(i, state):
+            content_gradient, inverse_gradient = state
+            part = self._part(i, content, inverse)
+            of_logits, kept, products, of_answers, answer_products = (
+                part.logits_gradient(u, answers, upstream)
+            )
+            of_content = part.byte_array.spread(
+                of_logits * part.inverse, part.rows(u)
+            ) + part.byte_array.spread(kept * part.inverse, of_answers)
+            of_inverse = ops.sum(of_logits * products + kept * answer_products, axis=1)
+            example = (part.example, 0)
+            sizes = ops.shape(of_inverse)
+            old = ops.slice(inverse_gradient, example, sizes)
+            inverse_gradient = ops.slice_update(
+                inverse_gradient, example, old + of_inverse
+            )
+            example, sizes = (*example, 0), (*sizes, content.shape[-1])
+            old = ops.slice(content_gradient, example, sizes)
+            content_gradient = ops.slice_update(
+                content_gradient, example, old + of_content
+            )
+            return content_gradient, inverse_gradient
+
+        state = ops.zeros_like(content), ops.zeros_like(inverse)
+        return self._run(body, state)
+
+    def _over_rows(self, step, content, inverse, width):
+        """Runs a step for each chunk and puts its result in the rows of the chunk."""
+        batch, num_rows, heads = self.shape
+        sizes = (self.chunk.examples, self.chunk.rows, heads, width)
+
+        def body(i, state):
+            part = self._part(i, content, inverse)
+            result = ops.reshape(step(part), sizes)
+            start = (part.example, part.row, 0, 0)
+            return (ops.slice_update(state[0], start, result),)
+
+        state = ops.zeros((batch, num_rows, heads, width), dtype=content.dtype)
+        if isinstance(self._count, int) and self._count == 1:
+            part = self._part(0, content, inverse)
+            return ops.reshape(step(part), (batch, num_rows, heads, width))
+        return self._run(body, (state,))[0]
+
+    @property
+    def _count(self):
+        batch, num_rows, _ = self.shape
+        return (batch // self.chunk.examples) * (num_rows // self.chunk.rows)
+
+    def _run(self, body, state):
+        if isinstance(self._count, int) and self._count == 1:
+            return body(0, state)
+        return sequential_loop(self._count, body, state)
+
+    def _part(self, i, content, inverse):
+        return _Part(self, i, content, inverse)
+
+
+class _Part:
+    """One chunk: some examples, and some rows of each."""
+
+    def __init__(self, stream, i, content, inverse):
+        chunk = stream.chunk
+        _, num_rows, self.heads = stream.shape
+        chunks_per_example = num_rows // chunk.rows
+        self.example = (i // chunks_per_example) * chunk.examples
+        self.row = (i % chunks_per_example) * chunk.rows
+        self.chunk = chunk
+        _, num_inputs, width = ops.shape(content)
+        examples = chunk.examples
+        content = ops.slice(
+            content, (self.example, 0, 0), (examples, num_inputs, width)
+        )
+        self.byte_array = stream.byte_array.with_content(content)
+        inverse = ops.slice(inverse, (self.example, 0), (examples, num_inputs))
+        self.inverse = inverse[:, None]
+        self.keep = None
+        if stream.keep is not None:
+            keep = stream.keep(self.example, self.row, examples, chunk.rows)
+            self.keep = ops.reshape(keep, (examples, -1, num_inputs))
+        self.mask = self.is_open = None
+        if stream.mask is not None:
+            self.mask = self._rows_of_mask(stream.mask, num_inputs)
+            self.is_open = ops.any(self.mask, axis=-1, keepdims=True)
+
+    def rows(self, x):
+        """The rows of this chunk, `(B, N, H, C) -> (examples, rows H, C)`."""
+        examples, rows, width = self.chunk.examples, self.chunk.rows, x.shape[-1]
+        start = (self.example, self.row, 0, 0)
+        x = ops.slice(x, start, (examples, rows, self.heads, width))
+        return ops.reshape(x, (examples, rows * self.heads, width))
+
+    def logits(self, u):
+        """The logits, and the products of rows and inputs which they scale."""
+        products = self.byte_array.scores(self.rows(u))
+        logits = products * self.inverse
+        if self.mask is not None:
+            logits = ops.where(self.mask, logits, ops.cast(-1e30, logits.dtype))
+        return logits, products
+
+    def logits_gradient(self, u, answers, upstream):
+        """The gradient of the logits, and what the gradient of the inputs needs."""
+        width = u.shape[-1]
+        logits, products = self.logits(u)
+        answers, upstream = self.rows(answers), self.rows(upstream)
+        upstream = upstream[..., : width + 1]
+        if self.is_open is not None:
+            upstream = ops.where(self.is_open, upstream, ops.zeros_like(upstream))
+        weights = ops.exp(logits - answers[..., width + 1 :])
+        answer_products = self.byte_array.scores(upstream[..., :width])
+        of_weights = answer_products * self.inverse + upstream[..., width:]
+        mean = ops.sum(upstream * answers[..., : width + 1], axis=-1, keepdims=True)
+        kept = weights
+        if self.keep is not None:
+            of_weights = of_weights * self.keep
+            kept = weights * self.keep
+        of_logits = weights * (of_weights - mean)
+        return of_logits, kept, products, upstream[..., :width], answer_products
+
+    def _rows_of_mask(self, mask, num_inputs):
+        """`(1 or B, 1 or N, 1 or M) -> (1 or examples, 1 or rows H, 1 or M)`."""
+        places = (self.example, self.row, 0)
+        counts = (self.chunk.examples, self.chunk.rows, num_inputs)
+        several = [size != 1 for size in mask.shape]
+        mask = ops.slice(
+            mask,
+            [place if many else 0 for place, many in zip(places, several, strict=True)],
+            [count if many else 1 for count, many in zip(counts, several, strict=True)],
+        )
+        if several[1] and self.heads > 1:
+            mask = ops.repeat(mask, self.heads, axis=1)
+        return mask
