@@ -192,7 +192,7 @@ class Attention(keras.layers.Layer):
 
         Args:
             queries: float tensor `(B, N, D)`, normalised.
-            byte_array: `ByteArray` of `(B, M, C)`, as it is.
+            byte_array: `ByteArray` of `(B, M, C)`, not normalised.
             norm: the built layer normalization of the inputs.
             mask: optional bool tensor `(1 or B, 1 or N, M)`.
             chunk_bytes: int. What the scores of a chunk may take.
@@ -201,7 +201,7 @@ class Attention(keras.layers.Layer):
         Returns:
             Tensor `(B, N, E)` in the compute dtype.
         """
-        dtype = keras.backend.standardize_dtype(byte_array.content.dtype)
+        dtype = keras.backend.standardize_dtype(byte_array.tensors[0].dtype)
         head_dim = self.qk_dim // self.num_heads
 
         def kernel_of_heads(layer):
@@ -216,9 +216,7 @@ class Attention(keras.layers.Layer):
         # The bias of the keys drops out; its gradient is zero, and not missing.
         u = u + 0.0 * ops.sum(ops.cast(self.key.bias, dtype))
 
-        num_queries, num_inputs = (
-            ops.shape(x)[1] for x in (queries, byte_array.content)
-        )
+        num_queries, num_inputs = ops.shape(queries)[1], byte_array.num_inputs
         itemsize = 8 if dtype == "float64" else 4
         chunk = choose_chunk(
             queries.shape[0],

@@ -11,6 +11,7 @@ Every Fourier channel of a grid depends on one axis, so that on a grid `scores` 
 outer sum of one small table an axis, and `mix` one marginal sum an axis.
 """
 
+import copy
 import math
 
 from keras import ops
@@ -41,21 +42,35 @@ class ByteArray:
             ]
 
     @property
+    def tensors(self):
+        """Tuple of the tensors that differ from example to example, batch first."""
+        return (self.content,)
+
+    def with_tensors(self, tensors):
+        """The same positions beside other content, such as a part of the batch."""
+        other = copy.copy(self)
+        (other.content,) = tensors
+        return other
+
+    @property
     def channels(self):
         """C, the channels of content and positions."""
         return self.content.shape[-1] + sum(t.shape[-1] for t in self.tables)
 
-    def with_content(self, content):
-        """The same positions beside other content, such as a part of the batch."""
-        other = object.__new__(ByteArray)
-        other.__dict__ = {**self.__dict__, "content": content}
-        return other
+    @property
+    def num_inputs(self):
+        """M, an int where it is known."""
+        return ops.shape(self.content)[1]
 
     def deviation(self, epsilon):
-        """What layer normalization divides by: `sqrt(variance + epsilon)`, `(B, M)`.
+        """What layer normalization divides by: `sqrt(variance + epsilon)`, `(B, M)`."""
+        return _deviation(self.moments(), epsilon)
 
-        The means and the sums of squares of content and axes are combined in the way
-        of Chan et al. (1979), which does not cancel for content far from zero.
+    def moments(self):
+        """Mean, centred sum of squares and number of channels, of each part of them.
+
+        Returns:
+            List of triples: two tensors that broadcast to `(B, M)`, and an int.
         """
         parts = [_moments(self.content)]
         for axis, table in enumerate(self.tables):
@@ -72,9 +87,7 @@ class ByteArray:
                 )
                 + (count,)
             )
-        mean = sum(mean * count for mean, _, count in parts) / self.channels
-        squares = sum(s + n * ops.square(m - mean) for m, s, n in parts)
-        return ops.sqrt(squares / self.channels + epsilon)
+        return parts
 
     def scores(self, u):
         """`(B, R, C) -> (B, R, M)`, one dot product for each row and input."""
@@ -128,9 +141,97 @@ class ByteArray:
         )
 
     def spread(self, w, u):
-        """The gradient of the content: `(B, R, M), (B, R, C) -> (B, M, c)`."""
+        """The gradients of the tensors: `(B, R, M), (B, R, C) -> ((B, M, c),)`."""
         width = self.content.shape[-1]
-        return ops.matmul(ops.swapaxes(w, 1, 2), u[..., :width])
+        return (ops.matmul(ops.swapaxes(w, 1, 2), u[..., :width]),)
+
+
+class ConcatenatedByteArray:
+    """Byte arrays one after the other, each padded to the same C.
+
+    Args:
+        parts: list of `ByteArray`.
+        paddings: list with a float tensor `(B, C - C_i)` for each of them: the channels
+            that all inputs of that part have in common.
+    """
+
+    def __init__(self, parts, paddings):
+        self.parts = parts
+        self.paddings = paddings
+
+    @property
+    def tensors(self):
+        return (*(part.content for part in self.parts), *self.paddings)
+
+    def with_tensors(self, tensors):
+        count = len(self.parts)
+        parts = [
+            part.with_tensors((content,))
+            for part, content in zip(self.parts, tensors[:count], strict=True)
+        ]
+        return ConcatenatedByteArray(parts, list(tensors[count:]))
+
+    @property
+    def channels(self):
+        return self.parts[0].channels + self.paddings[0].shape[-1]
+
+    @property
+    def num_inputs(self):
+        return sum(part.num_inputs for part in self.parts)
+
+    def deviation(self, epsilon):
+        deviations = []
+        for part, padding in self._pairs():
+            moments = part.moments()
+            if padding.shape[-1]:
+                mean, squares, count = _moments(padding)
+                moments.append((mean[:, None], squares[:, None], count))
+            deviations.append(_deviation(moments, epsilon))
+        return ops.concatenate(deviations, axis=1)
+
+    def scores(self, u):
+        scores = []
+        for part, padding in self._pairs():
+            own = part.scores(u[..., : part.channels])
+            shared = ops.matmul(u[..., part.channels :], padding[..., None])
+            scores.append(own + shared)
+        return ops.concatenate(scores, axis=-1)
+
+    def mix(self, w):
+        mixes = []
+        for (part, padding), weights in zip(self._pairs(), self._split(w), strict=True):
+            shared = ops.sum(weights, axis=-1, keepdims=True) * padding[:, None]
+            mixes.append(ops.concatenate([part.mix(weights), shared], axis=-1))
+        return sum(mixes)
+
+    def spread(self, w, u):
+        contents, paddings = [], []
+        for part, weights in zip(self.parts, self._split(w), strict=True):
+            contents += part.spread(weights, u[..., : part.channels])
+            total = ops.sum(weights, axis=-1)[:, None]
+            paddings.append(ops.matmul(total, u[..., part.channels :])[:, 0])
+        return (*contents, *paddings)
+
+    def _pairs(self):
+        return list(zip(self.parts, self.paddings, strict=True))
+
+    def _split(self, w):
+        start = 0
+        for part in self.parts:
+            yield w[..., start : start + part.num_inputs]
+            start += part.num_inputs
+
+
+def _deviation(parts, epsilon):
+    """`sqrt(variance + epsilon)` of channels whose moments are known in parts.
+
+    Means and sums of squares are combined in the way of Chan et al. (1979), which does
+    not cancel for content far from zero.
+    """
+    channels = sum(count for _, _, count in parts)
+    mean = sum(mean * count for mean, _, count in parts) / channels
+    squares = sum(s + n * ops.square(m - mean) for m, s, n in parts)
+    return ops.sqrt(squares / channels + epsilon)
 
 
 def _moments(x):

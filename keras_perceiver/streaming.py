@@ -93,8 +93,8 @@ def attend(u, byte_array, deviation, chunk, mask=None, keep=None):
     stream = _Stream(byte_array, chunk, mask, keep, (batch, num_rows + padding, heads))
 
     @ops.custom_gradient
-    def differentiable(u, content, inverse):
-        answers = stream.forward(u, content, inverse)
+    def differentiable(u, *inputs):
+        answers = stream.forward(u, inputs)
 
         def gradient(*args, upstream=None):
             if upstream is None:
@@ -102,13 +102,13 @@ def attend(u, byte_array, deviation, chunk, mask=None, keep=None):
             # Two loops, so that the second is dropped from a graph where nobody asks
             # for the gradient of the content, as with pixels.
             return (
-                stream.backward_rows(u, content, inverse, answers, upstream),
-                *stream.backward_inputs(u, content, inverse, answers, upstream),
+                stream.backward_rows(u, inputs, answers, upstream),
+                *stream.backward_inputs(u, inputs, answers, upstream),
             )
 
         return answers, gradient
 
-    answers = differentiable(u, byte_array.content, 1.0 / deviation)
+    answers = differentiable(u, *byte_array.tensors, 1.0 / deviation)
     answers = answers[:, :num_rows]
     return answers[..., :width], answers[..., width]
 
@@ -122,8 +122,9 @@ def _pad_rows(x, padding):
 class _Stream:
     """The loops over chunks, forward and backward.
 
-    An answer is `(o, total, log-sum-exp)`, C + 2 channels: all that the backward pass
-    needs beside its inputs.
+    Its inputs are the tensors of the byte array and the inverse deviation. An answer is
+    `(o, total, log-sum-exp)`, C + 2 channels: with rows and inputs, all that the
+    backward pass needs.
     """
 
     def __init__(self, byte_array, chunk, mask, keep, shape):
@@ -133,7 +134,7 @@ class _Stream:
         self.keep = keep
         self.shape = shape  # (B, N, H), N padded to whole chunks.
 
-    def forward(self, u, content, inverse):
+    def forward(self, u, inputs):
         def step(part):
             logits, _ = part.logits(u)
             highest = ops.max(logits, axis=-1, keepdims=True)
@@ -150,104 +151,105 @@ class _Stream:
             log_sum = highest + ops.log(normalizer)
             return ops.concatenate([answer, log_sum], axis=-1)
 
-        width = self.byte_array.channels + 2
-        return self._over_rows(step, content, inverse, width)
+        return self._over_rows(step, inputs, self.byte_array.channels + 2)
 
-    def backward_rows(self, u, content, inverse, answers, upstream):
+    def backward_rows(self, u, inputs, answers, upstream):
         """The gradient of `u`."""
 
         def step(part):
             of_logits, *_ = part.logits_gradient(u, answers, upstream)
             return part.byte_array.mix(of_logits * part.inverse)
 
-        return self._over_rows(step, content, inverse, self.byte_array.channels)
+        return self._over_rows(step, inputs, self.byte_array.channels)
 
-    def backward_inputs(self, u, content, inverse, answers, upstream):
-        """The gradients of the content and of the inverse deviation."""
+    def backward_inputs(self, u, inputs, answers, upstream):
+        """The gradients of the inputs."""
 
         def body(i, state):
-            content_gradient, inverse_gradient = state
-            part = self._part(i, content, inverse)
+            part = _Part(self, i, inputs)
             of_logits, kept, products, of_answers, answer_products = (
                 part.logits_gradient(u, answers, upstream)
             )
-            of_content = part.byte_array.spread(
-                of_logits * part.inverse, part.rows(u)
-            ) + part.byte_array.spread(kept * part.inverse, of_answers)
-            of_inverse = ops.sum(of_logits * products + kept * answer_products, axis=1)
-            example = (part.example, 0)
-            sizes = ops.shape(of_inverse)
-            old = ops.slice(inverse_gradient, example, sizes)
-            inverse_gradient = ops.slice_update(
-                inverse_gradient, example, old + of_inverse
+            by_logits = part.byte_array.spread(of_logits * part.inverse, part.rows(u))
+            by_values = part.byte_array.spread(kept * part.inverse, of_answers)
+            gradients = [a + b for a, b in zip(by_logits, by_values, strict=True)]
+            gradients.append(
+                ops.sum(of_logits * products + kept * answer_products, axis=1)
             )
-            example, sizes = (*example, 0), (*sizes, content.shape[-1])
-            old = ops.slice(content_gradient, example, sizes)
-            content_gradient = ops.slice_update(
-                content_gradient, example, old + of_content
+            return tuple(
+                part.add_to_examples(total, gradient)
+                for total, gradient in zip(state, gradients, strict=True)
             )
-            return content_gradient, inverse_gradient
 
-        state = ops.zeros_like(content), ops.zeros_like(inverse)
-        return self._run(body, state)
+        return self._run(body, tuple(ops.zeros_like(x) for x in inputs))
 
-    def _over_rows(self, step, content, inverse, width):
+    def _over_rows(self, step, inputs, width):
         """Runs a step for each chunk and puts its result in the rows of the chunk."""
-        batch, num_rows, heads = self.shape
-        sizes = (self.chunk.examples, self.chunk.rows, heads, width)
+        shape = (*self.shape, width)
+        if self._is_single:
+            return ops.reshape(step(_Part(self, 0, inputs)), shape)
+        sizes = (self.chunk.examples, self.chunk.rows, *shape[2:])
 
         def body(i, state):
-            part = self._part(i, content, inverse)
+            part = _Part(self, i, inputs)
             result = ops.reshape(step(part), sizes)
             start = (part.example, part.row, 0, 0)
             return (ops.slice_update(state[0], start, result),)
 
-        state = ops.zeros((batch, num_rows, heads, width), dtype=content.dtype)
-        if isinstance(self._count, int) and self._count == 1:
-            part = self._part(0, content, inverse)
-            return ops.reshape(step(part), (batch, num_rows, heads, width))
-        return self._run(body, (state,))[0]
+        return self._run(body, (ops.zeros(shape, dtype=inputs[-1].dtype),))[0]
+
+    def _run(self, body, state):
+        if self._is_single:
+            return body(0, state)
+        return sequential_loop(self._count, body, state)
 
     @property
     def _count(self):
         batch, num_rows, _ = self.shape
         return (batch // self.chunk.examples) * (num_rows // self.chunk.rows)
 
-    def _run(self, body, state):
-        if isinstance(self._count, int) and self._count == 1:
-            return body(0, state)
-        return sequential_loop(self._count, body, state)
-
-    def _part(self, i, content, inverse):
-        return _Part(self, i, content, inverse)
+    @property
+    def _is_single(self):
+        return isinstance(self._count, int) and self._count == 1
 
 
 class _Part:
     """One chunk: some examples, and some rows of each."""
 
-    def __init__(self, stream, i, content, inverse):
-        chunk = stream.chunk
+    def __init__(self, stream, i, inputs):
+        self.chunk = stream.chunk
         _, num_rows, self.heads = stream.shape
-        chunks_per_example = num_rows // chunk.rows
-        self.example = (i // chunks_per_example) * chunk.examples
-        self.row = (i % chunks_per_example) * chunk.rows
-        self.chunk = chunk
-        _, num_inputs, width = ops.shape(content)
-        examples = chunk.examples
-        content = ops.slice(
-            content, (self.example, 0, 0), (examples, num_inputs, width)
-        )
-        self.byte_array = stream.byte_array.with_content(content)
-        inverse = ops.slice(inverse, (self.example, 0), (examples, num_inputs))
+        chunks_per_example = num_rows // self.chunk.rows
+        self.example = (i // chunks_per_example) * self.chunk.examples
+        self.row = (i % chunks_per_example) * self.chunk.rows
+        *tensors, inverse = (self._examples(x) for x in inputs)
+        self.byte_array = stream.byte_array.with_tensors(tensors)
         self.inverse = inverse[:, None]
+        num_inputs = self.byte_array.num_inputs
         self.keep = None
         if stream.keep is not None:
-            keep = stream.keep(self.example, self.row, examples, chunk.rows)
-            self.keep = ops.reshape(keep, (examples, -1, num_inputs))
+            keep = stream.keep(
+                self.example, self.row, self.chunk.examples, self.chunk.rows
+            )
+            self.keep = ops.reshape(keep, (self.chunk.examples, -1, num_inputs))
         self.mask = self.is_open = None
         if stream.mask is not None:
             self.mask = self._rows_of_mask(stream.mask, num_inputs)
             self.is_open = ops.any(self.mask, axis=-1, keepdims=True)
+
+    def _examples(self, x):
+        """The examples of this chunk, `(B, ...) -> (examples, ...)`."""
+        start, sizes = self._place(x)
+        return ops.slice(x, start, sizes)
+
+    def add_to_examples(self, total, x):
+        """`total`, with `x` added at the examples of this chunk."""
+        start, _ = self._place(total)
+        return ops.slice_update(total, start, self._examples(total) + x)
+
+    def _place(self, x):
+        rest = tuple(ops.shape(x)[1:])
+        return (self.example, *(0 for _ in rest)), (self.chunk.examples, *rest)
 
     def rows(self, x):
         """The rows of this chunk, `(B, N, H, C) -> (examples, rows H, C)`."""
