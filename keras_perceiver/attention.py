@@ -23,9 +23,9 @@ class AttentionRecord:
 
     Attributes:
         name: name of the block, e.g. `"cross_attend_1"`.
-        kind: `"cross_attention"` or `"self_attention"`.
+        kind: `"cross_attention"`, `"self_attention"` or `"decoder"`.
         scores: float tensor `(B, H, N, M)`, before the softmax, scaled by
-            `1 / sqrt(qk_dim / H)`; masked inputs are at the lowest number.
+            `1 / sqrt(qk_dim / H)`; masked inputs are at -1e30.
         weights: float tensor `(B, H, N, M)`, after the softmax; rows that may
             attend to nothing are zero.
     """
@@ -41,8 +41,9 @@ def record_attention():
     """Collects what every attention of any model looks at, in order of the calls.
 
     The model is called, not changed. Under the context a call keeps scores and
-    weights of shape `(B, H, N, M)`, so hand it few examples at a time. `predict`
-    and compiled functions trace before they run, and are not recorded.
+    weights of shape `(B, H, N, M)`, so hand it few examples at a time. Call the model
+    itself: `predict` and compiled functions record symbolic tensors when they are
+    traced, and nothing when they run.
 
     Yields:
         A list that fills with one `AttentionRecord` for each attention.
@@ -125,6 +126,7 @@ class Attention(keras.layers.Layer):
         )
         self.block_name = block_name
         self.kind = kind
+        self.supports_masking = True
 
     def build(self, queries_shape, inputs_shape):
         def projection(width, name, shape):

@@ -9,12 +9,13 @@ from keras_perceiver.attention import Attention, combine_masks, is_recording
 from keras_perceiver.byte_array import ByteArray
 from keras_perceiver.cost import METHODS, choose_method
 from keras_perceiver.initializers import fresh, projection_initializer
-from keras_perceiver.positions import FourierPositions
+from keras_perceiver.positions import FourierPositions, LearnedPositions
 from keras_perceiver.serialization import serializable
 from keras_perceiver.streaming import CHUNK_BYTES
 from keras_perceiver.validation import (
     check_choice,
     check_divides,
+    check_instance,
     check_positive,
     check_rate,
 )
@@ -105,6 +106,21 @@ class MLP(keras.layers.Layer):
             "dropout_rate": self.dropout_rate,
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
         }
+
+
+def _check_built_width(name, shape, built_norm):
+    width = built_norm.gamma.shape[0]
+    if len(shape) != 3 or shape[-1] != width:
+        raise ValueError(
+            f"`{name}` must have the shape (batch, {name}, {width}), as when the layer "
+            f"was built. Received: {name} of shape {tuple(shape)}"
+        )
+
+
+def _shapes_agree(a, b):
+    return len(a) == len(b) and all(
+        None in (one, other) or one == other for one, other in zip(a, b, strict=True)
+    )
 
 
 class _AttentionBlock(keras.layers.Layer):
@@ -276,12 +292,20 @@ class CrossAttention(_AttentionBlock):
             kernel_initializer=kernel_initializer,
             **kwargs,
         )
+        if positions is not None:
+            check_instance(
+                (FourierPositions, LearnedPositions),
+                "`kp.FourierPositions` or `kp.LearnedPositions`",
+                positions=positions,
+            )
         check_choice(("auto", *METHODS), method=method)
         check_positive(chunk_bytes=chunk_bytes)
         self.positions = positions
         self.use_query_residual = use_query_residual
         self.method = method
         self.chunk_bytes = chunk_bytes
+        # What `record_attention` calls it; a decoder's reads latents, not inputs.
+        self.record_kind = "cross_attention"
         if method == "grid" and not self._has_grid():
             raise ValueError(
                 '`method="grid"` serves content on a grid with `kp.FourierPositions`; '
@@ -303,7 +327,7 @@ class CrossAttention(_AttentionBlock):
         kwargs = {"dtype": self.dtype_policy}
         self.query_norm = norm(queries_shape, name="query_norm", **kwargs)
         self.inputs_norm = norm(inputs_shape, name="inputs_norm", **kwargs)
-        self._build_sublayers("cross_attention", qk_dim, queries_shape, inputs_shape)
+        self._build_sublayers(self.record_kind, qk_dim, queries_shape, inputs_shape)
 
     def call(
         self,
@@ -314,9 +338,13 @@ class CrossAttention(_AttentionBlock):
         attention_mask=None,
         training=None,
     ):
-        self._check_widths(queries.shape, self._flat_shape(inputs.shape))
+        self._check_widths(queries.shape, inputs.shape)
         if inputs_mask is not None:
             inputs_mask = self._flat_mask(inputs_mask, inputs)
+            # Even what is no number must not matter where it is masked.
+            open_shape = (-1, *ops.shape(inputs)[1:-1], 1)
+            is_open = ops.reshape(ops.cast(inputs_mask, "bool"), open_shape)
+            inputs = ops.where(is_open, inputs, ops.zeros_like(inputs))
         mask = combine_masks(queries_mask, inputs_mask, attention_mask)
         x = self._attend(self.query_norm(queries), inputs, mask, training)
         x = self.dropout(x, training=training)
@@ -397,7 +425,7 @@ class CrossAttention(_AttentionBlock):
         return ops.concatenate([content, features], axis=-1)
 
     def compute_output_shape(self, queries_shape, inputs_shape):
-        self._check_widths(queries_shape, self._flat_shape(inputs_shape))
+        self._check_widths(queries_shape, inputs_shape)
         return queries_shape
 
     @classmethod
@@ -421,29 +449,31 @@ class CrossAttention(_AttentionBlock):
         }
 
     def _check_widths(self, queries_shape, inputs_shape):
+        """Raises where the shapes are not those that the layer was built for."""
         if not self.built:
             return
-        for name, built_norm, shape in (
-            ("queries", self.query_norm, queries_shape),
-            ("inputs", self.inputs_norm, inputs_shape),
-        ):
-            width = built_norm.gamma.shape[0]
-            if len(shape) != 3 or shape[-1] != width:
-                raise ValueError(
-                    f"`{name}` must have {width} channels, positions included, as "
-                    f"when the layer was built. Received: {name} of shape "
-                    f"{tuple(shape)}"
-                )
+        _check_built_width("queries", queries_shape, self.query_norm)
+        width = self._flat_shape(inputs_shape)[-1]
+        built_width = self.inputs_norm.gamma.shape[0]
+        if width != built_width:
+            raise ValueError(
+                f"`inputs` must have {built_width} channels, those of the positions "
+                f"included, as when the layer was built. Received: {width} channels, "
+                f"inputs of shape {tuple(inputs_shape)}"
+            )
 
     def _flat_mask(self, mask, inputs):
         """`(B, M)` from `(B, M)` or `(B, n_1, ..., n_d)`."""
         sizes = tuple(mask.shape[1:])
-        num_inputs = self._flat_shape(inputs.shape)[1]
-        if None not in (*sizes, num_inputs) and math.prod(sizes) != num_inputs:
+        allowed = [(self._flat_shape(inputs.shape)[1],), tuple(inputs.shape[1:-1])]
+        if not any(_shapes_agree(sizes, shape) for shape in allowed):
             raise ValueError(
-                "`inputs_mask` must have one entry for each input. Received: "
-                f"inputs_mask of shape {tuple(mask.shape)} for {num_inputs} inputs"
+                "`inputs_mask` must have one entry for each input, (batch, inputs) or "
+                f"that of their grid. Received: inputs_mask of shape "
+                f"{tuple(mask.shape)} for inputs of shape {tuple(inputs.shape)}"
             )
+        if len(sizes) == 1:
+            return mask
         return ops.reshape(mask, (ops.shape(mask)[0], -1))
 
     def _flat_shape(self, inputs_shape):
@@ -502,13 +532,16 @@ class SelfAttention(_AttentionBlock):
         inputs: float tensor `(B, N, D)`.
         mask: optional bool tensor `(B, N)`.
         attention_mask: optional bool tensor `(B, N, N)`.
+        inputs_mask: the same as `mask`; Keras hands an implicit mask over by this name
+            where there is an `attention_mask`, too.
         training: bool or `None`.
 
     Returns:
         Tensor `(B, N, D)` in the compute dtype.
 
     Raises:
-        ValueError: where `num_heads` does not divide the widths.
+        ValueError: where `num_heads` does not divide the widths, or the inputs are not
+            of the width that the layer was built for.
 
     References:
     - [Jaegle et al., 2022](https://arxiv.org/abs/2107.14795), appendix E.2.
@@ -528,7 +561,16 @@ class SelfAttention(_AttentionBlock):
         self.norm = norm(inputs_shape, name="norm", dtype=self.dtype_policy)
         self._build_sublayers("self_attention", qk_dim, inputs_shape, inputs_shape)
 
-    def call(self, inputs, mask=None, attention_mask=None, training=None):
+    def call(
+        self,
+        inputs,
+        mask=None,
+        attention_mask=None,
+        inputs_mask=None,
+        training=None,
+    ):
+        _check_built_width("inputs", inputs.shape, self.norm)
+        mask = inputs_mask if mask is None else mask
         x = self.norm(inputs)
         x = self.attention(
             x,

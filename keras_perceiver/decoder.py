@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from keras_perceiver.blocks import CrossAttention
+from keras_perceiver.blocks import CrossAttention, norm
 from keras_perceiver.positions import LearnedPositions
 from keras_perceiver.serialization import serializable
 from keras_perceiver.validation import check_positive
@@ -33,10 +33,7 @@ class AverageDecoder(keras.layers.Layer):
 
     def build(self, latents_shape):
         if self.use_norm:
-            self.norm = keras.layers.LayerNormalization(
-                epsilon=1e-5, dtype=self.dtype_policy, name="norm"
-            )
-            self.norm.build(latents_shape)
+            self.norm = norm(latents_shape, dtype=self.dtype_policy, name="norm")
 
     def call(self, latents):
         if self.use_norm:
@@ -107,6 +104,7 @@ class QueryDecoder(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="decoder_cross_attend",
         )
+        self.cross_attention.record_kind = "decoder"
 
     def build(self, latents_shape):
         query_dim = self.query_dim or latents_shape[-1]

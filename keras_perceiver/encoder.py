@@ -71,9 +71,10 @@ class LatentBlock(keras.layers.Layer):
 
     Args:
         num_layers: int. Number of self-attention layers.
-        num_heads: int, H.
-        **kwargs: further arguments of `kp.layers.SelfAttention`, the same for each
-            layer, and `keras.layers.Layer` arguments.
+        num_heads, qk_dim, v_dim, widening_factor, approximate_gelu, dropout_rate,
+        attention_dropout_rate, kernel_initializer: as in `kp.layers.SelfAttention`,
+            the same for each layer.
+        **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
         inputs: float tensor `(B, N, D)`, the latents.
@@ -158,15 +159,10 @@ def sharing_ids(sharing, count, what):
         if sharing == "none":
             return list(range(count))
         return [min(i, 1) for i in range(count)]
-    ids = list(sharing)
-    fresh = 0
-    for i in ids:
-        if not isinstance(i, int) or not 0 <= i <= fresh:
-            break
-        fresh = max(fresh, i + 1)
-    else:
-        if len(ids) == count:
-            return ids
+    ids = list(sharing) if isinstance(sharing, (list, tuple)) else []
+    first_uses = list(dict.fromkeys(ids))
+    if len(ids) == count and first_uses == list(range(len(first_uses))):
+        return ids
     raise ValueError(
         f"`{what}` must hold one id for each of the {count} repetitions, numbered "
         f"from 0 in the order of their first use. Received: {what}={sharing}"

@@ -1,6 +1,7 @@
 """Where each input is: Fourier features of grids and of points; learned positions."""
 
 import math
+import numbers
 
 import keras
 import numpy as np
@@ -98,15 +99,19 @@ class FourierPositions(keras.layers.Layer):
         super().__init__(autocast=False, **kwargs)
         check_positive(num_bands=num_bands)
         if max_resolution is not None:
-            is_number = isinstance(max_resolution, (int, float))
+            is_number = isinstance(max_resolution, numbers.Real)
             resolutions = (max_resolution,) if is_number else tuple(max_resolution)
-            if not resolutions or not all(r > 0 for r in resolutions):
+            if not resolutions or not all(
+                isinstance(r, numbers.Real) and r > 0 for r in resolutions
+            ):
                 raise ValueError(
-                    "`max_resolution` must be positive on every axis. "
-                    f"Received: max_resolution={max_resolution}"
+                    "`max_resolution` must be a positive number, or one for each axis. "
+                    f"Received: max_resolution={max_resolution!r}"
                 )
-            max_resolution = max_resolution if is_number else resolutions
-        self.num_bands = num_bands
+            # Plain numbers, which a config can hold.
+            resolutions = tuple(np.asarray(resolutions).tolist())
+            max_resolution = resolutions[0] if is_number else resolutions
+        self.num_bands = int(num_bands)
         self.max_resolution = max_resolution
         self.include_positions = include_positions
         self.sine_only = sine_only
@@ -232,7 +237,7 @@ class FourierPositions(keras.layers.Layer):
                     "have no grid to take it from. Received: max_resolution=None"
                 )
             return tuple(default)
-        if isinstance(self.max_resolution, (int, float)):
+        if isinstance(self.max_resolution, numbers.Real):
             return (self.max_resolution,) * rank
         if len(self.max_resolution) != rank:
             raise ValueError(

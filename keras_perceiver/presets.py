@@ -1,7 +1,8 @@
 """The papers' configurations as data."""
 
-import copy
 import difflib
+import json
+import os
 
 # Adapter, positions and everything else as serialized Keras objects, so that a
 # preset is what `save_to_preset` would write.
@@ -65,14 +66,11 @@ def backbone_config(name, load_weights):
             f"Nobody has published weights for the preset {name!r}; pass "
             "`load_weights=False` for new ones. Received: load_weights=True"
         )
-    config = copy.deepcopy(PRESETS[name]["backbone"])
-    return _with_modules(config)
+    return _with_modules(PRESETS[name]["backbone"])
 
 
 def check_source(preset):
     """Raises where `preset` can be neither one of ours, a folder, nor a handle."""
-    import os
-
     if "://" in preset or os.path.isdir(preset):
         return
     nearest = difflib.get_close_matches(preset, PRESETS, n=1)
@@ -81,6 +79,25 @@ def check_source(preset):
         f"`preset` must be one of {sorted(PRESETS)}, a preset folder, or a handle "
         f"such as 'hf://user/model'; {hint}Received: preset={preset!r}"
     )
+
+
+def saved_dtype(preset):
+    """The name of the dtype policy that a preset folder was saved with.
+
+    KerasHub would load mixed policies as none, and half precision as float32.
+
+    Args:
+        preset: string, a path or a handle.
+
+    Returns:
+        string; `None` for handles, and where layers have policies of their own.
+    """
+    file = os.path.join(preset, "config.json")
+    if not os.path.isfile(file):
+        return None
+    with open(file) as opened:
+        dtype = json.load(opened)["config"].get("dtype") or {}
+    return dtype.get("config", {}).get("name")
 
 
 def _with_modules(config):

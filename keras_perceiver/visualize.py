@@ -15,7 +15,7 @@ def attention_maps(model, inputs):
 
     Returns:
         List with one float array `(B, H, N, M)` for each cross-attend, in the order
-        of the calls. Rows sum to 1.
+        of the calls; decoders are left out. Rows sum to 1, or to 0 where all is masked.
     """
     with record_attention() as records:
         model(inputs, training=False)
@@ -64,7 +64,9 @@ def plot_attention_maps(model, images, path, latents_per_cross_attend=3):
             if column == 0:
                 low, high = images.min(), images.max()
                 picture = (picture - low) / max(high - low, 1e-12)
-                axis.imshow(picture.squeeze(), cmap="gray", vmin=0, vmax=1)
+                if picture.shape[-1] != 3:
+                    picture = picture[..., 0]
+                axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
             else:
                 axis.imshow(picture, cmap="magma", vmin=0)
     drawing.tight_layout(pad=0.3)

@@ -1,5 +1,6 @@
 """A run's folder and its flags: what a training script needs around the training."""
 
+import contextlib
 import csv
 import difflib
 import functools
@@ -7,6 +8,7 @@ import json
 import os
 import re
 import runpy
+import shutil
 import sys
 import time
 
@@ -14,6 +16,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 from absl import flags
+
+from pipelines import image
 
 STRATEGIES = {
     "none": tf.distribute.get_strategy,
@@ -30,44 +34,43 @@ def parse_flags(argv):
     Returns:
         The arguments that are no flags.
     """
+    for name in ("config", "workdir"):
+        if not any(re.match(rf"--?{name}\b(?!\.)", argument) for argument in argv):
+            exit_with(f"`--{name}` must be given. Received: no --{name}")
     try:
         remaining = flags.FLAGS(argv)
-        for name in ("config", "workdir"):
-            if flags.FLAGS[name].value is None:
-                raise ValueError(f"`--{name}` must be given. Received: no --{name}")
-        return remaining
-    # Whatever a config file or a flag does wrong, the user reads one sentence.
-    except (
-        flags.Error,
-        OSError,
-        ValueError,
-        TypeError,
-        LookupError,
-        AttributeError,
-    ) as error:
+    # A config file is a program of the user's, and may do anything wrong.
+    except Exception as error:
         exit_with(_flag_sentence(error, argv))
+    if not flags.FLAGS.workdir:
+        exit_with("`--workdir` must name a folder. Received: --workdir=")
+    return remaining
 
 
 def _flag_sentence(error, argv):
     """One sentence for a flag that is wrong, with the nearest key if there is one."""
     known = _known_keys(argv)
     for argument in argv[1:]:
-        match = re.match(r"--config\.([\w.]+)", argument)
+        match = re.match(r"--?(?:no)?config\.([\w.]+)", argument)
         if known and match and match[1] not in known:
             nearest = difflib.get_close_matches(match[1], known, n=1, cutoff=0.0)[0]
             return (
                 f"`--config.{match[1]}` is not a key of the config; the nearest is "
                 f"`--config.{nearest}`. Received: {argument}"
             )
-    return " ".join(str(error).split())
+    name = type(error).__name__
+    return f"The flags or the config file are wrong ({name}): " + " ".join(
+        str(error).split()
+    )
 
 
 def _known_keys(argv):
     """All keys of the config file that the flags name; none where it is unreadable."""
     file = re.search(r"(?:^|\0)--?config[=\0]([^\0:]+)", "\0".join(argv))
-    if not file or not os.path.isfile(file[1]):
+    try:
+        return list(_keys(runpy.run_path(file[1])["get_config"]()))
+    except Exception:
         return []
-    return list(_keys(runpy.run_path(file[1])["get_config"]()))
 
 
 def _keys(config, prefix=""):
@@ -80,7 +83,10 @@ def _keys(config, prefix=""):
 
 
 def sentences(main):
-    """A `main` whose `ValueError` ends the program with its sentence alone."""
+    """A `main` whose foreseen errors end the program with their sentence alone.
+
+    The environment variable `KERAS_PERCEIVER_TRACEBACK=1` shows where they come from.
+    """
 
     @functools.wraps(main)
     def wrapped(argv):
@@ -110,35 +116,42 @@ def strategy(name):
     return STRATEGIES[name]()
 
 
-def claim(workdir, config):
-    """Makes the folder of a run, or checks that it is one of the same config.
+def check_workdir(workdir, config):
+    """Checks, before anything is computed, that the run can have its folder.
+
+    Args:
+        workdir: path of the run's folder, which need not exist.
+        config: the run's config.
 
     Raises:
         ValueError: where the folder cannot be written, or holds another run.
     """
-    text = json.loads(config.to_json_best_effort())
+    existing = next(path for path in (workdir, *workdir.parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise ValueError(
+            "`--workdir` must be a folder that can be written, and "
+            f"{str(existing)!r} is none. Received: --workdir={workdir}"
+        )
     file = workdir / "config.json"
     if file.exists():
-        changed = sorted(
-            key
-            for key, value in _flat(text).items()
-            if _flat(json.loads(file.read_text())).get(key) != value
-        )
+        old, new = (_flat(c) for c in (json.loads(file.read_text()), _as_dict(config)))
+        changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
         if changed:
             raise ValueError(
                 f"`--workdir` holds a run with another config, which differs in "
                 f"{changed}; choose another folder or delete it. "
                 f"Received: --workdir={workdir}"
             )
-        return
-    try:
-        workdir.mkdir(parents=True, exist_ok=True)
-        write_json(file, text)
-    except OSError as error:
-        raise ValueError(
-            f"`--workdir` must be a folder that can be written ({error.strerror}). "
-            f"Received: --workdir={workdir}"
-        ) from None
+
+
+def claim(workdir, config):
+    """Makes the folder of a run, once nothing is left to be found wrong."""
+    workdir.mkdir(parents=True, exist_ok=True)
+    write_json(workdir / "config.json", _as_dict(config))
+
+
+def _as_dict(config):
+    return json.loads(config.to_json_best_effort())
 
 
 def _flat(config, prefix=""):
@@ -156,6 +169,15 @@ def write_json(file, data):
     partial = file.with_name(f".{file.name}.partial")
     partial.write_text(json.dumps(data, indent=2) + "\n")
     partial.replace(file)
+
+
+@contextlib.contextmanager
+def readable_errors(sources):
+    """Names the file that could not be read, in whichever part of the data it is."""
+    with contextlib.ExitStack() as stack:
+        for source in sources.values():
+            stack.enter_context(image.readable_errors(source))
+        yield
 
 
 def describe(sources, shape):
@@ -178,8 +200,13 @@ class EpochSeconds(keras.callbacks.Callback):
         logs["seconds"] = time.perf_counter() - self._start
 
 
-class DropoutSeeds(keras.callbacks.Callback):
-    """Saves and restores where dropout's random numbers are; weight files do not.
+class Checkpoints(keras.callbacks.Callback):
+    """Saves all a run needs to go on, after each epoch, whole or not at all.
+
+    A checkpoint is a folder, `checkpoints/epoch_N`: the weights with the optimizer's
+    state, and where dropout's random numbers are, which weight files do not hold. It is
+    written beside and renamed, so that a run killed at any moment finds either this
+    epoch's or the one before.
 
     Args:
         workdir: the run's folder.
@@ -187,40 +214,49 @@ class DropoutSeeds(keras.callbacks.Callback):
 
     def __init__(self, workdir):
         super().__init__()
-        self._workdir = workdir
-
-    def on_train_begin(self, logs=None):
-        file = self._file(epochs_done(self._workdir))
-        if file.exists():
-            states = np.load(file)
-            for i, state in enumerate(self._states()):
-                state.assign(states[f"arr_{i}"])
+        self._folder = workdir / "checkpoints"
 
     def on_epoch_end(self, epoch, logs=None):
-        # One file an epoch, so that weights and seeds of one checkpoint agree
-        # wherever the run is killed.
-        file = self._file(epoch + 1)
-        file.parent.mkdir(exist_ok=True)
-        np.savez(file, *(state.numpy() for state in self._states()))
-        self._file(epoch - 1).unlink(missing_ok=True)
-
-    def _states(self):
-        return [v for v in self.model.variables if "seed_generator" in v.path]
-
-    def _file(self, epoch):
-        return self._workdir / "checkpoints" / f"dropout_seeds_{epoch}.npz"
+        if not np.isfinite(logs["loss"]):
+            return  # The last good checkpoint stays the last.
+        partial = self._folder / ".partial"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        self.model.save_weights(partial / "state.weights.h5")
+        seeds = [variable.numpy() for variable in _seeds(self.model)]
+        np.savez(partial / "seeds.npz", *seeds)
+        partial.rename(self._folder / f"epoch_{epoch + 1}")
+        for older in range(epoch + 1):
+            shutil.rmtree(self._folder / f"epoch_{older}", ignore_errors=True)
 
 
 def epochs_done(workdir):
-    """How many epochs the checkpoint of a run has behind it."""
-    file = workdir / "checkpoints" / "training_metadata.json"
-    return json.loads(file.read_text())["epoch"] if file.exists() else 0
+    """How many epochs the newest checkpoint of a run has behind it."""
+    folders = (workdir / "checkpoints").glob("epoch_*")
+    return max(
+        (int(folder.name.removeprefix("epoch_")) for folder in folders), default=0
+    )
 
 
 def restore(model, workdir):
-    """Loads the weights of a run's checkpoint, optimizer included."""
-    model.optimizer.build(model.trainable_variables)
-    model.load_weights(str(workdir / "checkpoints" / "latest.weights.h5"))
+    """Loads the newest checkpoint of a run, if there is one.
+
+    Returns:
+        The number of epochs it has behind it.
+    """
+    epoch = epochs_done(workdir)
+    if epoch:
+        folder = workdir / "checkpoints" / f"epoch_{epoch}"
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(folder / "state.weights.h5")
+        with np.load(folder / "seeds.npz") as seeds:
+            for i, variable in enumerate(_seeds(model)):
+                variable.assign(seeds[f"arr_{i}"])
+    return epoch
+
+
+def _seeds(model):
+    return [v for v in model.variables if "seed_generator" in v.path]
 
 
 def history(workdir):

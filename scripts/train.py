@@ -42,7 +42,9 @@ def main(argv):
     # === Config ===
     config = FLAGS.config
     workdir = pathlib.Path(FLAGS.workdir)
-    runs.claim(workdir, config)
+    if config.epochs < 1:
+        raise ValueError(f"`epochs` must be at least 1. Received: {config.epochs}")
+    runs.check_workdir(workdir, config)
     keras.utils.set_random_seed(config.seed)
 
     # === Strategy ===
@@ -124,36 +126,33 @@ def main(argv):
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.CSVLogger(workdir / "history.csv", append=True),
         keras.callbacks.TensorBoard(workdir / "tensorboard"),
-        runs.DropoutSeeds(workdir),
         # Last, so that an epoch which counts as done has been logged.
-        keras.callbacks.BackupAndRestore(
-            str(workdir / "checkpoints"), delete_checkpoint=False
-        ),
+        runs.Checkpoints(workdir),
     ]
 
     # === Fit ===
     print(
         f"Perceiver of {model.count_params():,} parameters reads {adapter.num_inputs:,}"
-        f" inputs of {adapter.channels} channels: {config.epochs} epochs of "
-        f"{steps_per_epoch} steps, from epoch {first_epoch + 1}."
+        f" inputs of {adapter.channels} channels; {config.epochs} epochs of "
+        f"{steps_per_epoch} steps, {first_epoch} of them done."
     )
-    if first_epoch < config.epochs:
-        with image.readable_errors(sources["train"]):
+    runs.claim(workdir, config)
+    runs.restore(model, workdir)
+    with runs.readable_errors(sources):
+        if first_epoch < config.epochs:
             model.fit(
                 train,
                 epochs=config.epochs,
+                initial_epoch=first_epoch,
                 steps_per_epoch=steps_per_epoch,
                 validation_data=validation,
                 callbacks=callbacks,
             )
-    else:
-        print("All epochs are done; the saved weights are evaluated again.")
-        runs.restore(model, workdir)
-    history = runs.history(workdir)
-    runs.check_finite(history)
+        history = runs.history(workdir)
+        runs.check_finite(history)
 
     # === Report ===
-    with image.readable_errors(sources["test"]):
+    with runs.readable_errors(sources):
         scores = model.evaluate(test, verbose=0, return_dict=True)
         # From all over the test set, which may be sorted by class.
         apart = max(1, sources["test"].num_items // 8)
@@ -161,9 +160,7 @@ def main(argv):
     folder = workdir / "model"
     model.save_to_preset(str(folder))
     (folder / "pipeline.json").write_text(
-        json.dumps(
-            {"modality": config.data.modality, "classes": classes, **reading}, indent=2
-        )
+        json.dumps({"modality": "image", "classes": classes, **reading}, indent=2)
     )
     report = workdir / "report"
     report.mkdir(exist_ok=True)

@@ -235,6 +235,33 @@ def test_implicit_mask_of_keras_is_used():
     np.testing.assert_array_equal(implicit, explicit)
 
 
+def test_self_attention_uses_the_implicit_mask_of_keras():
+    import keras
+
+    tokens = np.array([[5, 3, 0, 0], [1, 0, 0, 0]])
+    embedding = keras.layers.Embedding(7, D, mask_zero=True)
+    layer = kp.layers.SelfAttention(num_heads=3)
+    plain = np.array(embedding(tokens))
+    causal = np.tril(np.ones((2, 4, 4), bool))
+    for masks in ({}, {"attention_mask": causal}):
+        np.testing.assert_array_equal(
+            call(layer, embedding(tokens), **masks),
+            call(layer, plain, mask=tokens != 0, **masks),
+        )
+
+
+def test_what_is_masked_need_not_be_a_number():
+    layer = kp.layers.CrossAttention()
+    queries, inputs = array(B, N, D), array(B, M, C, seed=1)
+    mask = np.ones((B, M), bool)
+    mask[:, 5:8] = False
+    result = call(layer, queries, inputs, inputs_mask=mask)
+    inputs[:, 5:8] = np.nan
+    np.testing.assert_array_equal(
+        call(layer, queries, inputs, inputs_mask=mask), result
+    )
+
+
 @pytest.mark.parametrize(
     "make, sentence",
     [
@@ -273,6 +300,19 @@ def test_implicit_mask_of_keras_is_used():
                 array(B, N, D), array(B, M, C), inputs_mask=np.ones((B, M + 1), bool)
             ),
             "`inputs_mask` must have one entry for each input",
+        ),
+        (
+            lambda: kp.layers.CrossAttention(positions=kp.FourierPositions(2, (3, 5)))(
+                array(B, N, D), array(B, 3, 5, C), inputs_mask=np.ones((B, 5, 3), bool)
+            ),
+            "Received: inputs_mask of shape (2, 5, 3) for inputs of shape (2, 3, 5, 5)",
+        ),
+        (lambda: kp.layers.CrossAttention(positions=3), "Received: positions=3"),
+        (lambda: kp.layers.CrossAttention(method="fast"), "`method` must be one of"),
+        (lambda: kp.layers.CrossAttention(chunk_bytes=0), "`chunk_bytes` must be"),
+        (
+            lambda: kp.layers.CrossAttention(method="grid"),
+            '`method="grid"` serves content on a grid',
         ),
         (
             lambda: kp.layers.SelfAttention()(array(B, D)),

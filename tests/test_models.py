@@ -104,8 +104,23 @@ def test_nodes_are_named_and_shared():
 def test_plot_model_shows_the_nodes(tmp_path):
     dot = keras.utils.model_to_dot(tiny_classifier(), show_layer_names=True)
     text = dot.to_string()
-    for name in ("image", "cross_attend_1", "cross_attend_2", "latent_block_1"):
-        assert text.count(f"{name} (") == 1 or name in text
+    edges = {}
+    for edge in dot.get_edges():
+        edges[edge.get_destination()] = edges.get(edge.get_destination(), 0) + 1
+    nodes = {
+        name: node.get_name()
+        for node in dot.get_nodes()
+        for name in ("image", "cross_attend_1", "cross_attend_2", "latent_block_1")
+        if f">{name}" in node.to_string() or f" {name} " in node.to_string()
+    }
+    assert set(nodes) == {
+        "image",
+        "cross_attend_1",
+        "cross_attend_2",
+        "latent_block_1",
+    }, text
+    # The shared cross-attend is called twice, with latents and with content.
+    assert edges[nodes["cross_attend_2"]] >= edges[nodes["cross_attend_1"]]
 
 
 @pytest.mark.parametrize(
@@ -292,7 +307,7 @@ def test_masked_array_model():
 
 
 @pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
-def test_mixed_precision(policy):
+def test_mixed_precision(tmp_path, policy):
     model = smallest_classifier(dtype=policy)
     assert model.dtype_policy.name == policy
     images, labels = array(8, *SHAPE), np.arange(8) % 4
@@ -309,6 +324,17 @@ def test_mixed_precision(policy):
     whole = smallest_classifier()
     whole.set_weights(model.get_weights())
     np.testing.assert_allclose(whole(images), model(images), atol=0.1)
+    model.save_to_preset(str(tmp_path / "preset"))
+    for decoder_too in (
+        kp.PerceiverClassifier.from_preset(tmp_path / "preset"),
+        kp.PerceiverClassifier.from_preset(tmp_path / "preset", num_classes=9),
+    ):
+        assert decoder_too.dtype_policy.name == policy
+        assert decoder_too.decoder.dtype_policy.name == policy
+        assert decoder_too.backbone.dtype_policy.name == policy
+    asked = kp.PerceiverClassifier.from_preset(tmp_path / "preset", dtype="float32")
+    assert asked.decoder.dtype_policy.name == "float32"
+    np.testing.assert_allclose(asked(images), whole(images), atol=1e-5)
 
 
 def test_loss_falls():
@@ -331,6 +357,69 @@ def test_config_is_json_and_complete():
     copy = kp.PerceiverBackbone.from_config(config)
     assert json.loads(json.dumps(copy.get_config())) == config
     assert copy.count_params() == backbone.count_params()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: tiny_backbone(droput_rate=0.5),
+        lambda: kp.PerceiverClassifier(tiny_backbone(), 4, droput_rate=0.5),
+        lambda: kp.PerceiverBackbone.from_preset(
+            "perceiver_imagenet", load_weights=False, droput_rate=0.5
+        ),
+        lambda: kp.PerceiverClassifier.from_preset(
+            "perceiver_imagenet", load_weights=False, num_classes=3, droput_rate=0.5
+        ),
+    ],
+)
+def test_unknown_arguments_are_refused(make):
+    with pytest.raises(TypeError, match="`droput_rate` is not an argument; the near"):
+        make()
+
+
+def test_a_presets_backbone_can_be_changed():
+    model = kp.PerceiverClassifier.from_preset(
+        "perceiver_imagenet",
+        load_weights=False,
+        num_classes=1000,
+        num_cross_attends=1,
+    )
+    assert model.count_params() == 42_135_859
+
+
+def test_maps_leave_decoders_out():
+    model = tiny_classifier(decoder=kp.layers.QueryDecoder())
+    maps = kp.attention_maps(model, array(B, *SHAPE))
+    assert [m.shape for m in maps] == [(B, 1, 11, 35)] * 3
+
+
+def test_masked_images():
+    inputs = kp.inputs.ImageInput(
+        SHAPE, kp.FourierPositions(3, SHAPE[:2]), use_mask=True
+    )
+    backbone = kp.PerceiverBackbone(inputs, 5, 8, num_self_heads=2)
+    image = array(B, *SHAPE)
+    mask = np.random.default_rng(1).random((B, *SHAPE[:2])) < 0.5
+    latents = backbone({"image": image, "inputs_mask": mask})
+    image[~mask] = np.nan
+    np.testing.assert_array_equal(
+        backbone({"image": image, "inputs_mask": mask}), latents
+    )
+
+
+def test_arrays_are_shuffled_and_data_sets_are_not():
+    order = []
+
+    class Order(kp.PerceiverClassifier):
+        def train_step(self, data):
+            order.extend(data[1].numpy().tolist())
+            return super().train_step(data)
+
+    model = Order(smallest_classifier().backbone, 32)
+    model.compile("sgd", run_eagerly=True)
+    images, labels = array(32, *SHAPE), np.arange(32)
+    model.fit(images, labels, 16, verbose=0)
+    assert order != labels.tolist() and sorted(order) == labels.tolist()
 
 
 @pytest.mark.parametrize(
@@ -365,6 +454,17 @@ def test_config_is_json_and_complete():
             "must be the grid of the content",
         ),
         (lambda: kp.inputs.ArrayInput((5, None)), "known channels"),
+        (lambda: kp.inputs.ImageInput(28, None), "Received: shape=28"),
+        (lambda: kp.inputs.ImageInput(SHAPE, 3), "Received: positions=3"),
+        (lambda: kp.PerceiverClassifier("x", 3), "`backbone` must be"),
+        (lambda: tiny_classifier(decoder="average"), "`decoder` must be"),
+        (lambda: tiny_backbone(cross_attend_sharing=None), "sharing=None"),
+        (
+            lambda: kp.PerceiverClassifier.from_preset(
+                "perceiver_imagenet", load_weights=False
+            ),
+            "`num_classes` must be given",
+        ),
     ],
 )
 def test_bad_arguments(make, sentence):

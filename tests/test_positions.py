@@ -125,6 +125,8 @@ def test_learned_positions(rng):
 
 
 def test_configs():
+    config_round_trip(kp.FourierPositions(3, np.int64(5)))
+    config_round_trip(kp.FourierPositions(np.int64(3), np.array([5, 7])))
     config_round_trip(kp.FourierPositions(3, (5, 7), sine_only=True))
     config_round_trip(kp.LearnedPositions((5, 7), 3))
 
@@ -136,7 +138,11 @@ def test_configs():
             lambda: kp.FourierPositions(0),
             "`num_bands` must be .* num_bands=0",
         ),
-        (lambda: kp.FourierPositions(3, (5, 0)), r"`max_resolution` must be positive"),
+        (
+            lambda: kp.FourierPositions(3, (5, 0)),
+            "`max_resolution` must be a positive number",
+        ),
+        (lambda: kp.FourierPositions(3, "28"), "max_resolution='28'"),
         (lambda: kp.FourierPositions(3, (5, 7)).grid((5,)), r"one entry for each axis"),
         (lambda: kp.FourierPositions(3)(np.zeros((2, 2), "float32")), "points"),
         (lambda: kp.LearnedPositions((5, 7), 3).grid((7, 5)), r"on a grid \(7, 5\)"),

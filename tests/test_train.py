@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -66,7 +67,8 @@ def run(*args, **kwargs):
 
 def weights(workdir):
     found = {}
-    with h5py.File(workdir / "checkpoints" / "latest.weights.h5") as file:
+    (folder,) = (workdir / "checkpoints").glob("epoch_*")
+    with h5py.File(folder / "state.weights.h5") as file:
         file.visititems(
             lambda name, item: (
                 found.update({name: item[...]}) if hasattr(item, "shape") else None
@@ -108,7 +110,7 @@ def test_the_same_command_again_trains_no_further(finished, pictures):
     metrics = json.loads((workdir / "metrics.json").read_text())
     again = run(workdir, pictures, "--config.epochs=3")
     assert again.returncode == 0, again.stderr
-    assert "All epochs are done" in again.stdout
+    assert "3 of them done" in again.stdout
     for name, value in weights(workdir).items():
         np.testing.assert_array_equal(value, before[name])
     assert json.loads((workdir / "metrics.json").read_text()) == metrics
@@ -125,7 +127,7 @@ def test_another_config_in_the_same_folder_is_refused(finished, pictures):
 
 
 def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
-    metadata = tmp_path / "checkpoints" / "training_metadata.json"
+    first = tmp_path / "checkpoints" / "epoch_1"
     process = subprocess.Popen(
         command(tmp_path, pictures, "--config.epochs=3"),
         stdout=subprocess.DEVNULL,
@@ -133,12 +135,12 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
         cwd=ROOT,
     )
     deadline = time.monotonic() + 120
-    while not metadata.exists() or not metadata.read_text():
+    while not first.exists():
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert json.loads(metadata.read_text())["epoch"] < 3
+    assert not (tmp_path / "checkpoints" / "epoch_3").exists()
     resumed = run(tmp_path, pictures, "--config.epochs=3")
     assert resumed.returncode == 0, resumed.stderr
     expected = weights(finished[0])
@@ -161,6 +163,8 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
         (["--config.epochs=many"], "--config.epochs=many"),
         (["--config.data.source=folder:/nowhere/at/all"], "/nowhere/at/all"),
         (["--config.data.source=builtin:mnist"], "builtin:mnist"),
+        (["--config.epochs=0"], "`epochs` must be at least 1"),
+        (["--workdir="], "`--workdir` must name a folder"),
         (["--config.strategy=gpu"], "`config.strategy` must be one of"),
         (["--config.model.num_cross_heads=2"], "`num_heads` must divide `qk_dim`"),
     ],
@@ -170,16 +174,38 @@ def test_mistakes_end_in_one_sentence(tmp_path, pictures, extra, sentence):
     assert failed.returncode == 2
     assert sentence in failed.stderr
     assert "Traceback" not in failed.stderr
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("part", ["train", "validation", "test"])
+def test_a_broken_picture_is_named(tmp_path, pictures, part):
+    for split in ("train", "validation", "test"):
+        shutil.copytree(pictures, tmp_path / "pictures" / split)
+    broken = tmp_path / "pictures" / part / "above" / "7.png"
+    broken.write_bytes(broken.read_bytes()[:60])
+    failed = run(tmp_path / "run", tmp_path / "pictures", "--config.epochs=1")
+    assert failed.returncode == 2
+    assert "Cannot decode image" in failed.stderr and str(broken) in failed.stderr
+    assert "Traceback" not in failed.stderr
+
+
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(
+    tmp_path, pictures
+):
+    failed = run(tmp_path / "run", pictures, "--config.optimizer.learning_rate=1e30")
+    assert failed.returncode == 2
+    assert "The loss became" in failed.stderr and "Traceback" not in failed.stderr
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 
-def test_a_broken_picture_is_named(tmp_path, pictures):
-    import shutil
-
-    shutil.copytree(pictures, tmp_path / "pictures")
-    for file in (tmp_path / "pictures" / "above").iterdir():
-        file.write_bytes(file.read_bytes()[:60])
-    failed = run(tmp_path / "run", tmp_path / "pictures")
-    assert failed.returncode == 2
-    assert "Cannot decode image" in failed.stderr and "above" in failed.stderr
-    assert "Traceback" not in failed.stderr
+def test_mixed_precision_and_a_mirrored_strategy(tmp_path, pictures):
+    done = run(
+        tmp_path,
+        pictures,
+        "--config.epochs=1",
+        "--config.model.dtype=mixed_bfloat16",
+        "--config.strategy=mirrored",
+    )
+    assert done.returncode == 0, done.stderr
+    model = kp.PerceiverClassifier.from_preset(tmp_path / "model")
+    assert model.dtype_policy.name == "mixed_bfloat16"

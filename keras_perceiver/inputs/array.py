@@ -1,7 +1,5 @@
 """Arrays whose channels already say everything, positions included."""
 
-import keras
-
 from keras_perceiver.inputs.base import InputAdapter
 from keras_perceiver.serialization import serializable
 
@@ -29,20 +27,13 @@ class ArrayInput(InputAdapter):
     input_name = "inputs"
 
     def __init__(self, shape, use_mask=False, **kwargs):
-        if len(tuple(shape)) != 2:
+        if not isinstance(shape, (tuple, list)) or len(shape) != 2:
             raise ValueError(
-                f"`shape` of arrays must be (M, C). Received: shape={tuple(shape)}"
+                f"`shape` of arrays must be (M, C). Received: shape={shape}"
             )
-        super().__init__(shape, **kwargs)
-        self.use_mask = use_mask
-
-    def symbolic_inputs(self):
-        inputs, mask = super().symbolic_inputs()
-        if self.use_mask:
-            mask = keras.Input(self.shape[:1], name="inputs_mask", dtype="bool")
-        return inputs, mask
+        super().__init__(shape, use_mask=use_mask, **kwargs)
 
     def get_config(self):
-        config = {**super().get_config(), "use_mask": self.use_mask}
-        del config["positions"]
+        config = super().get_config()
+        del config["positions"]  # There are none beside the channels.
         return config

@@ -4,7 +4,8 @@ import math
 
 import keras
 
-from keras_perceiver.validation import check_positive
+from keras_perceiver.positions import FourierPositions, LearnedPositions
+from keras_perceiver.validation import check_instance, check_positive
 
 
 class InputAdapter(keras.layers.Layer):
@@ -18,15 +19,18 @@ class InputAdapter(keras.layers.Layer):
             varies.
         positions: `kp.FourierPositions`, `kp.LearnedPositions` or `None`. Where the
             content is; cross-attends add these channels to it.
+        use_mask: bool. Whether the model also takes `"inputs_mask"`, a bool tensor of
+            the shape of the content without its channels, `True` = attend.
         **kwargs: `keras.layers.Layer` arguments.
     """
 
     # Name of the model's input; `keras.Model` objects are called with it.
     input_name = "inputs"
 
-    def __init__(self, shape, positions=None, **kwargs):
+    def __init__(self, shape, positions=None, use_mask=False, **kwargs):
         kwargs.setdefault("name", f"{self.input_name}_adapter")
         super().__init__(**kwargs)
+        check_instance((tuple, list), "a sequence of sizes", shape=shape)
         shape = tuple(shape)
         if len(shape) < 2 or shape[-1] is None:
             raise ValueError(
@@ -37,9 +41,15 @@ class InputAdapter(keras.layers.Layer):
             if size is not None:
                 check_positive(shape=size)
         if positions is not None:
+            check_instance(
+                (FourierPositions, LearnedPositions),
+                "`kp.FourierPositions` or `kp.LearnedPositions`",
+                positions=positions,
+            )
             positions.channels(shape[:-1])  # Raises where they do not fit.
         self.shape = shape
         self.positions = positions
+        self.use_mask = use_mask
 
     @property
     def num_inputs(self):
@@ -56,7 +66,10 @@ class InputAdapter(keras.layers.Layer):
 
     def symbolic_inputs(self):
         """The `keras.Input` of the raw tensor, and that of its mask or `None`."""
-        return keras.Input(self.shape, name=self.input_name, dtype="float32"), None
+        inputs = keras.Input(self.shape, name=self.input_name, dtype="float32")
+        if not self.use_mask:
+            return inputs, None
+        return inputs, keras.Input(self.shape[:-1], name="inputs_mask", dtype="bool")
 
     def build(self, inputs_shape):
         if self.positions is not None and not self.positions.built:
@@ -95,4 +108,5 @@ class InputAdapter(keras.layers.Layer):
                 if self.positions is None
                 else keras.layers.serialize(self.positions)
             ),
+            "use_mask": self.use_mask,
         }

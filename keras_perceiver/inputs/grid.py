@@ -12,6 +12,8 @@ class GridInput(InputAdapter):
         shape: sequence (n_1, ..., n_d, c). Sizes of the grid may be `None` where
             they vary; the positions must then be Fourier.
         positions: `kp.FourierPositions` or `kp.LearnedPositions` of the grid.
+        use_mask: bool. Whether the model also takes `"inputs_mask"`, bool
+            `(B, n_1, ..., n_d)`, `True` = attend.
         **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
@@ -26,5 +28,5 @@ class GridInput(InputAdapter):
 
     input_name = "grid"
 
-    def __init__(self, shape, positions, **kwargs):
-        super().__init__(shape, positions, **kwargs)
+    def __init__(self, shape, positions, use_mask=False, **kwargs):
+        super().__init__(shape, positions, use_mask=use_mask, **kwargs)

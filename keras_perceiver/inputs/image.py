@@ -12,6 +12,8 @@ class ImageInput(InputAdapter):
         shape: sequence (height, width, channels). Height and width may be `None`
             where images of any size come; the positions must then be Fourier.
         positions: `kp.FourierPositions` or `kp.LearnedPositions` of the grid.
+        use_mask: bool. Whether the model also takes `"inputs_mask"`, bool
+            `(B, height, width)`, `True` = attend.
         **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
@@ -30,10 +32,10 @@ class ImageInput(InputAdapter):
 
     input_name = "image"
 
-    def __init__(self, shape, positions, **kwargs):
-        if len(tuple(shape)) != 3:
+    def __init__(self, shape, positions, use_mask=False, **kwargs):
+        if not isinstance(shape, (tuple, list)) or len(shape) != 3:
             raise ValueError(
                 "`shape` of images must be (height, width, channels). "
-                f"Received: shape={tuple(shape)}"
+                f"Received: shape={shape}"
             )
-        super().__init__(shape, positions, **kwargs)
+        super().__init__(shape, positions, use_mask=use_mask, **kwargs)

@@ -1,5 +1,6 @@
 """The Perceiver without a head: from inputs to latents."""
 
+import inspect
 import os
 
 import keras
@@ -16,6 +17,8 @@ from keras_perceiver.encoder import (
 )
 from keras_perceiver.inputs.base import InputAdapter
 from keras_perceiver.serialization import serializable
+from keras_perceiver.streaming import CHUNK_BYTES
+from keras_perceiver.validation import check_instance, check_no_others
 
 
 @serializable
@@ -42,11 +45,13 @@ class PerceiverBackbone(keras_hub.models.Backbone):
             `"all"`, `"none"`, or a list with the id of the weights of each.
         latent_block_sharing: the same for the latent blocks.
         cross_attend_placement: `"interleaved"` or `"start"`.
-        cross_qk_dim: int, `"inputs"` or `"queries"`. Width of queries and keys of
-            the cross-attends: that of the inputs by default.
-        qk_dim: int or `None`. Width of queries and keys of the latent blocks, and
-            of the cross-attends where given.
-        v_dim: int or `None`. Width of the values, likewise.
+        qk_dim: int or `None`. Width of queries and keys. Defaults to D in the latent
+            blocks, and to the width of the inputs in the cross-attends.
+        v_dim: int or `None`. Width of the values. Defaults to that of the keys.
+        cross_qk_dim: int, `"inputs"`, `"queries"` or `None`. Width of queries and keys
+            of the cross-attends where it is not `qk_dim`.
+        method: how the cross-attends read, as in `kp.layers.CrossAttention`.
+        chunk_bytes: int. What the scores held at a time may take, likewise.
         cross_widening_factor: int. Width of the MLP in cross-attends over D.
         self_widening_factor: int. Width of the MLP in latent blocks over D.
         use_query_residual: bool. Whether cross-attends add the latents.
@@ -102,9 +107,9 @@ class PerceiverBackbone(keras_hub.models.Backbone):
         cross_attend_sharing="all_but_first",
         latent_block_sharing="all",
         cross_attend_placement="interleaved",
-        cross_qk_dim="inputs",
         qk_dim=None,
         v_dim=None,
+        cross_qk_dim=None,
         cross_widening_factor=1,
         self_widening_factor=1,
         use_query_residual=True,
@@ -112,14 +117,17 @@ class PerceiverBackbone(keras_hub.models.Backbone):
         dropout_rate=0.0,
         attention_dropout_rate=0.0,
         latent_initializer=None,
+        method="auto",
+        chunk_bytes=CHUNK_BYTES,
         dtype=None,
         **kwargs,
     ):
-        if not isinstance(inputs, InputAdapter):
-            raise ValueError(
-                "`inputs` must be an adapter of `kp.inputs`, such as "
-                f"`kp.inputs.ImageInput`. Received: inputs={inputs!r}"
-            )
+        check_no_others(kwargs, self.argument_names())
+        check_instance(
+            InputAdapter,
+            "an adapter of `kp.inputs`, such as `kp.inputs.ImageInput`",
+            inputs=inputs,
+        )
         steps = schedule(num_cross_attends, num_latent_blocks, cross_attend_placement)
         cross_ids = sharing_ids(
             cross_attend_sharing, num_cross_attends, "cross_attend_sharing"
@@ -140,9 +148,11 @@ class PerceiverBackbone(keras_hub.models.Backbone):
             CrossAttention(
                 num_heads=num_cross_heads,
                 positions=inputs.positions,
-                qk_dim=qk_dim or cross_qk_dim,
+                qk_dim=cross_qk_dim or qk_dim or "inputs",
                 widening_factor=cross_widening_factor,
                 use_query_residual=use_query_residual,
+                method=method,
+                chunk_bytes=chunk_bytes,
                 name=f"cross_attend_{i + 1}",
                 **shared,
             )
@@ -198,9 +208,9 @@ class PerceiverBackbone(keras_hub.models.Backbone):
         self.cross_attend_sharing = cross_attend_sharing
         self.latent_block_sharing = latent_block_sharing
         self.cross_attend_placement = cross_attend_placement
-        self.cross_qk_dim = cross_qk_dim
         self.qk_dim = qk_dim
         self.v_dim = v_dim
+        self.cross_qk_dim = cross_qk_dim
         self.cross_widening_factor = cross_widening_factor
         self.self_widening_factor = self_widening_factor
         self.use_query_residual = use_query_residual
@@ -208,6 +218,8 @@ class PerceiverBackbone(keras_hub.models.Backbone):
         self.dropout_rate = dropout_rate
         self.attention_dropout_rate = attention_dropout_rate
         self.latent_initializer = latent_array.initializer
+        self.method = method
+        self.chunk_bytes = chunk_bytes
 
     def get_config(self):
         return {
@@ -223,9 +235,9 @@ class PerceiverBackbone(keras_hub.models.Backbone):
             "cross_attend_sharing": self.cross_attend_sharing,
             "latent_block_sharing": self.latent_block_sharing,
             "cross_attend_placement": self.cross_attend_placement,
-            "cross_qk_dim": self.cross_qk_dim,
             "qk_dim": self.qk_dim,
             "v_dim": self.v_dim,
+            "cross_qk_dim": self.cross_qk_dim,
             "cross_widening_factor": self.cross_widening_factor,
             "self_widening_factor": self.self_widening_factor,
             "use_query_residual": self.use_query_residual,
@@ -233,7 +245,15 @@ class PerceiverBackbone(keras_hub.models.Backbone):
             "dropout_rate": self.dropout_rate,
             "attention_dropout_rate": self.attention_dropout_rate,
             "latent_initializer": keras.initializers.serialize(self.latent_initializer),
+            "method": self.method,
+            "chunk_bytes": self.chunk_bytes,
         }
+
+    @classmethod
+    def argument_names(cls):
+        """The names of all keyword arguments of the constructor."""
+        own = inspect.signature(cls.__init__).parameters
+        return [*(n for n in own if n not in ("self", "kwargs")), "name", "trainable"]
 
     @classmethod
     def from_config(cls, config):
@@ -258,5 +278,8 @@ class PerceiverBackbone(keras_hub.models.Backbone):
         if presets_lib.is_preset(preset):
             config = presets_lib.backbone_config(preset, load_weights)
             return cls.from_config({**config, **kwargs})
-        presets_lib.check_source(os.fspath(preset))
-        return super().from_preset(os.fspath(preset), load_weights, **kwargs)
+        preset = os.fspath(preset)
+        presets_lib.check_source(preset)
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = presets_lib.saved_dtype(preset)
+        return super().from_preset(preset, load_weights, **kwargs)

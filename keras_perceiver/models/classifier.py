@@ -1,5 +1,6 @@
 """A Perceiver that names what it reads."""
 
+import inspect
 import os
 
 import keras
@@ -10,7 +11,11 @@ from keras_perceiver.decoder import AverageDecoder
 from keras_perceiver.initializers import FanInTruncatedNormal
 from keras_perceiver.models.backbone import PerceiverBackbone
 from keras_perceiver.serialization import serializable
-from keras_perceiver.validation import check_positive
+from keras_perceiver.validation import (
+    check_instance,
+    check_no_others,
+    check_positive,
+)
 
 
 @serializable
@@ -60,11 +65,18 @@ class PerceiverClassifier(keras_hub.models.Task):
         logits_initializer=None,
         **kwargs,
     ):
+        check_no_others(kwargs, self.argument_names())
+        check_instance(PerceiverBackbone, "a `kp.PerceiverBackbone`", backbone=backbone)
         check_positive(num_classes=num_classes)
-        compute_dtype = kwargs.pop("dtype", None) or backbone.dtype_policy
+        policy = backbone.dtype_policy
 
         # === Layers ===
-        decoder = decoder or AverageDecoder(dtype=compute_dtype, name="decoder")
+        decoder = decoder or AverageDecoder(dtype=policy, name="decoder")
+        check_instance(
+            keras.layers.Layer,
+            "a layer such as `kp.layers.QueryDecoder`",
+            decoder=decoder,
+        )
         initializer = keras.initializers.get(logits_initializer)
         initializer = initializer or FanInTruncatedNormal()
         logits = keras.layers.Dense(
@@ -84,7 +96,7 @@ class PerceiverClassifier(keras_hub.models.Task):
                     "`QueryDecoder` needs num_queries=1. Received: a decoder with "
                     f"outputs of shape {x.shape}"
                 )
-            x = keras.layers.Flatten(dtype=compute_dtype, name="flatten")(x)
+            x = keras.layers.Flatten(dtype=policy, name="flatten")(x)
         # KerasHub's Task compiles itself while it is constructed, so what that needs
         # comes first.
         self.backbone = backbone
@@ -108,9 +120,23 @@ class PerceiverClassifier(keras_hub.models.Task):
         }
 
     @classmethod
+    def argument_names(cls):
+        """The names of all keyword arguments of the constructor."""
+        own = inspect.signature(cls.__init__).parameters
+        names = [name for name in own if name not in ("self", "kwargs")]
+        return [*names, "name", "trainable", "compile"]
+
+    @classmethod
     def from_config(cls, config):
+        config = dict(config)
+        if isinstance(config.get("backbone"), dict):
+            config["backbone"] = keras.layers.deserialize(config["backbone"])
         if isinstance(config.get("decoder"), dict):
-            config = {**config, "decoder": keras.layers.deserialize(config["decoder"])}
+            # KerasHub gives the dtype that a user asks for to the backbone alone.
+            policy = keras.dtype_policies.serialize(config["backbone"].dtype_policy)
+            decoder = config["decoder"]
+            decoder = {**decoder, "config": {**decoder["config"], "dtype": policy}}
+            config["decoder"] = keras.layers.deserialize(decoder)
         return super().from_config(config)
 
     def compile(self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs):
@@ -131,22 +157,25 @@ class PerceiverClassifier(keras_hub.models.Task):
             metrics = ["accuracy"]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 
-    def fit(self, x=None, y=None, **kwargs):
-        """As `keras.Model.fit`; arrays are shuffled, data sets come as they are.
+    def fit(self, x=None, y=None, *args, **kwargs):
+        """As `keras.Model.fit`, or KerasHub's where there is a preprocessor.
 
         Args:
-            x: arrays, or a data set of pairs (inputs, labels).
+            x: arrays, which are shuffled, or a data set of pairs (inputs, labels),
+                which comes as it is. With a preprocessor, arrays come as they are.
             y: labels where `x` is arrays.
+            *args: further arguments of `keras.Model.fit`.
             **kwargs: further arguments of `keras.Model.fit`.
 
         Returns:
             `keras.callbacks.History`.
         """
-        kwargs.setdefault("shuffle", y is not None)
         if self.preprocessor is not None:
-            return super().fit(x, y, **kwargs)
+            kwargs.setdefault("shuffle", False)
+            return super().fit(x, y, *args, **kwargs)
         # KerasHub's `fit` makes a data set of arrays, which nobody shuffles.
-        return keras.Model.fit(self, x, y, **kwargs)
+        kwargs.setdefault("shuffle", y is not None)
+        return keras.Model.fit(self, x, y, *args, **kwargs)
 
     def compile_from_config(self, config):
         """Compiles a loaded model as it was when saved; Keras calls this."""
@@ -187,18 +216,28 @@ class PerceiverClassifier(keras_hub.models.Task):
             preset: string. A key of `presets`, the path of a folder written by
                 `save_to_preset`, or a handle such as `"hf://user/model"`.
             load_weights: bool. Whether to load weights too.
-            **kwargs: arguments of the constructor; `num_classes` of a saved
-                classifier gives it a new last layer.
+            **kwargs: arguments of the constructor, and those of the backbone's for a
+                preset of this package; `num_classes` of a saved classifier gives it a
+                new decoder and last layer.
 
         Raises:
             ValueError: where the preset is unknown, or weights are asked for that
                 nobody has published.
         """
         if presets_lib.is_preset(preset):
-            dtype = kwargs.pop("dtype", None)
+            presets_lib.backbone_config(preset, load_weights)  # Are there weights?
+            own = {k: kwargs.pop(k) for k in cls.argument_names() if k in kwargs}
+            if "num_classes" not in own:
+                raise ValueError(
+                    f"`num_classes` must be given for the preset {preset!r}. Received: "
+                    "no num_classes"
+                )
             backbone = PerceiverBackbone.from_preset(
-                preset, load_weights=load_weights, dtype=dtype
+                preset, load_weights=load_weights, **kwargs
             )
-            return cls(backbone=backbone, **kwargs)
-        presets_lib.check_source(os.fspath(preset))
-        return super().from_preset(os.fspath(preset), load_weights, **kwargs)
+            return cls(backbone=backbone, **own)
+        preset = os.fspath(preset)
+        presets_lib.check_source(preset)
+        if kwargs.get("dtype") is None:
+            kwargs["dtype"] = presets_lib.saved_dtype(preset)
+        return super().from_preset(preset, load_weights, **kwargs)

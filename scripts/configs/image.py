@@ -20,7 +20,6 @@ def get_config():
 
     # Data section
     config.data = data = config_dict.ConfigDict()
-    data.modality = "image"
     data.source = "folder:PATH"
     data.validation_fraction = 0.1
     data.test_fraction = 0.2
@@ -54,5 +53,4 @@ def get_config():
     optimizer.weight_decay = 0.05
     optimizer.warmup_epochs = 2
     optimizer.clip_norm = 1.0
-    optimizer.label_smoothing = 0.0
     return config
