@@ -1,0 +1,209 @@
+"""Grid, dense and projected are one function: values, gradients, masks, dropout."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from helpers import B, D, N, randomize
+from keras import ops
+
+import keras_perceiver as kp
+
+# grid, content channels, heads, content offset and scale
+CASES = {
+    "sequence": ((13,), 3, 1, 0.0, 1.0),
+    "image": ((5, 7), 3, 2, 0.0, 1.0),
+    "one row": ((1, 7), 1, 1, 0.0, 1.0),
+    "pixels 0..255": ((5, 7), 3, 1, 128.0, 70.0),
+    "near-zero variance": ((5, 7), 3, 1, 0.0, 1e-6),
+    "wide content": ((3, 5), 64, 4, 0.0, 1.0),
+    "video": ((2, 3, 5), 2, 4, 0.0, 1.0),
+    "rank 4": ((2, 3, 1, 5), 2, 1, 0.0, 1.0),
+}
+QK_DIMS = {1: "inputs", 2: 22, 4: 20}
+
+
+def make_layer(case, method, dtype="float32", **kwargs):
+    grid, channels, heads, _, _ = CASES[case]
+    layer = kp.layers.CrossAttention(
+        num_heads=heads,
+        qk_dim=QK_DIMS[heads],
+        positions=kp.FourierPositions(4, grid, dtype=dtype),
+        method=method,
+        dtype=dtype,
+        **kwargs,
+    )
+    layer.build((B, N, D), (B, *grid, channels))
+    randomize(layer)
+    return layer
+
+
+def make_data(case, dtype="float32"):
+    grid, channels, _, offset, scale = CASES[case]
+    rng = np.random.default_rng(0)
+    content = rng.normal(size=(B, *grid, channels)) * scale + offset
+    # Rounded to float32 first, so that both precisions get the same numbers.
+    return (
+        rng.normal(size=(B, N, D)).astype("float32").astype(dtype),
+        content.astype("float32").astype(dtype),
+    )
+
+
+def values_and_gradients(layer, queries, content, compiled=None, **call):
+    """The result, and the gradients of queries, content and every weight."""
+
+    def compute(queries, content):
+        with tf.GradientTape() as tape:
+            tape.watch([queries, content])
+            result = layer(queries, content, **call)
+            weights = np.random.default_rng(1).normal(size=result.shape)
+            loss = tf.reduce_sum(result * tf.cast(weights, result.dtype))
+        variables = [v.value for v in layer.trainable_variables]
+        return result, *tape.gradient(loss, [queries, content, *variables])
+
+    if compiled is not None:
+        compute = tf.function(compute, jit_compile=compiled)
+    names = ["result", "queries", "content", *(v.path for v in layer.trainable_weights)]
+    found = compute(tf.constant(queries), tf.constant(content))
+    # The softmax does not see the keys' bias: its gradient is rounding alone.
+    return {
+        name.partition("/")[2] or name: np.asarray(tf.cast(value, "float64"))
+        for name, value in zip(names, found, strict=True)
+        if not name.endswith("key/bias")
+    }
+
+
+def difference(one, other):
+    """The largest difference of any value or gradient, relative to its largest."""
+    return max(
+        np.abs(one[name] - other[name]).max() / np.abs(other[name]).max()
+        for name in other
+    )
+
+
+def masks(case):
+    rng = np.random.default_rng(2)
+    num_inputs = math.prod(CASES[case][0])
+    inputs_mask = rng.random((B, num_inputs)) < 0.7
+    inputs_mask[0] = False  # An example with nothing to read.
+    attention_mask = rng.random((B, N, num_inputs)) < 0.7
+    attention_mask[1, 3] = False  # A query with nothing to read.
+    return {
+        "none": {},
+        "inputs": {"inputs_mask": inputs_mask},
+        "queries": {"queries_mask": rng.random((B, N)) < 0.7},
+        "attention": {"attention_mask": attention_mask},
+    }
+
+
+@pytest.mark.parametrize("method", ["grid", "dense"])
+@pytest.mark.parametrize("case", CASES)
+def test_exact_in_float64(case, method):
+    data = make_data(case, "float64")
+    expected = values_and_gradients(make_layer(case, "projected", "float64"), *data)
+    received = values_and_gradients(make_layer(case, method, "float64"), *data)
+    assert difference(received, expected) < 1e-10
+
+
+@pytest.mark.parametrize("method", ["grid", "dense"])
+@pytest.mark.parametrize("case", CASES)
+def test_exact_in_float32(case, method):
+    data = make_data(case)
+    expected = values_and_gradients(make_layer(case, "projected"), *data)
+    received = values_and_gradients(make_layer(case, method), *data)
+    assert difference(received, expected) < 2e-5
+
+
+@pytest.mark.parametrize("method", ["grid", "dense"])
+@pytest.mark.parametrize("mask", ["inputs", "queries", "attention"])
+@pytest.mark.parametrize("chunk_bytes", [1, 300, 2**22])
+def test_masks_and_chunks(method, mask, chunk_bytes):
+    data = make_data("image", "float64")
+    call = masks("image")[mask]
+    expected = values_and_gradients(
+        make_layer("image", "projected", "float64"), *data, **call
+    )
+    layer = make_layer("image", method, "float64", chunk_bytes=chunk_bytes)
+    received = values_and_gradients(layer, *data, **call)
+    assert difference(received, expected) < 1e-10
+
+
+@pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
+@pytest.mark.parametrize("chunk_bytes", [300, 2**22])
+def test_compiled(compiled, chunk_bytes):
+    data = make_data("video")
+    expected = values_and_gradients(make_layer("video", "projected"), *data)
+    layer = make_layer("video", "grid", chunk_bytes=chunk_bytes)
+    received = values_and_gradients(layer, *data, compiled)
+    assert difference(received, expected) < 2e-5
+
+
+@pytest.mark.parametrize("method", ["grid", "dense"])
+@pytest.mark.parametrize("chunk_bytes", [300, 2**22])
+def test_the_same_weights_are_dropped(method, chunk_bytes):
+    data = make_data("image", "float64")
+    found = []
+    for kwargs in ({"method": "projected"}, {"method": method}):
+        layer = make_layer(
+            "image",
+            dtype="float64",
+            attention_dropout_rate=0.4,
+            chunk_bytes=chunk_bytes,
+            **kwargs,
+        )
+        layer.attention.dropout.seed_generator.state.assign([3, 0])
+        found.append(values_and_gradients(layer, *data, training=True))
+    assert difference(*found) < 1e-10
+    whole = values_and_gradients(make_layer("image", method, "float64"), *data)
+    assert difference(found[0], whole) > 1e-2
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_is_no_worse_than_projected(policy):
+    data = make_data("image")
+    exact = ops.convert_to_numpy(make_layer("image", "projected")(*data))
+    errors = {}
+    for method in ("grid", "dense", "projected"):
+        result = make_layer("image", method, policy)(*data)
+        result = ops.convert_to_numpy(ops.cast(result, "float32"))
+        errors[method] = np.abs(result - exact).mean()
+    assert errors["grid"] <= 1.2 * errors["projected"]
+    assert errors["dense"] <= 1.2 * errors["projected"]
+
+
+def test_sizes_known_only_at_run_time():
+    layer = make_layer("image", "grid", chunk_bytes=300)
+    other = kp.layers.CrossAttention(
+        num_heads=2, qk_dim=22, positions=kp.FourierPositions(4, (5, 7)), method="grid"
+    )
+    other.build((None, None, D), (None, None, None, 3))
+    other.set_weights(layer.get_weights())
+    other.chunk_bytes = 300
+    data = make_data("image")
+    dynamic = tf.function(
+        other,
+        input_signature=[
+            tf.TensorSpec((None, None, D)),
+            tf.TensorSpec((None, None, None, 3)),
+        ],
+    )
+    np.testing.assert_allclose(dynamic(*data), layer(*data), atol=1e-5)
+
+
+def test_saved_models_do_not_know_the_method(tmp_path):
+    case, data = "image", make_data("image")
+    queries = keras.Input((N, D))
+    content = keras.Input((*CASES[case][0], 3))
+    results = []
+    for method in ("grid", "projected"):
+        layer = make_layer(case, method)
+        model = keras.Model([queries, content], layer(queries, content))
+        model.save_weights(tmp_path / f"{method}.weights.h5")
+    for method, saved in (("grid", "projected"), ("projected", "grid")):
+        layer = make_layer(case, method)
+        model = keras.Model([queries, content], layer(queries, content))
+        model.load_weights(tmp_path / f"{saved}.weights.h5")
+        results.append(model(list(data)))
+    np.testing.assert_allclose(*results, atol=1e-5)

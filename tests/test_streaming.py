@@ -1,0 +1,42 @@
+import numpy as np
+import pytest
+
+from keras_perceiver.loops import sequential_loop
+from keras_perceiver.streaming import Chunk, choose_chunk
+
+
+@pytest.mark.parametrize(
+    "batch, rows, bytes_per_row, chunk_bytes, chunk",
+    [
+        (1, 512, 100, 10**6, Chunk(1, 512)),  # All at once.
+        (8, 4, 100, 10**6, Chunk(8, 4)),
+        (8, 4, 100, 1700, Chunk(4, 4)),  # Whole examples that divide the batch.
+        (7, 4, 100, 1700, Chunk(1, 4)),
+        (None, 4, 100, 10**6, Chunk(1, 4)),  # An unknown batch: one by one.
+        (8, 10, 100, 400, Chunk(1, 4)),  # 4 + 4 + 2
+        (8, 9, 100, 400, Chunk(1, 3)),  # Three equal chunks.
+        (8, 509, 100, 25600, Chunk(1, 255)),
+        (2, 5, 100, 1, Chunk(1, 1)),  # Never less than a row.
+    ],
+)
+def test_chunks(batch, rows, bytes_per_row, chunk_bytes, chunk):
+    assert choose_chunk(batch, rows, bytes_per_row, chunk_bytes) == chunk
+
+
+def test_a_chunk_fits_its_budget():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        batch, rows = (int(n) for n in rng.integers(1, 40, 2))
+        bytes_per_row, budget = (int(n) for n in rng.integers(1, 5000, 2))
+        chunk = choose_chunk(batch, rows, bytes_per_row, budget)
+        assert batch % chunk.examples == 0 and 1 <= chunk.rows <= rows
+        if chunk.examples * chunk.rows > 1:
+            assert chunk.examples * chunk.rows * bytes_per_row <= budget
+
+
+def test_loop():
+    state = sequential_loop(5, lambda i, state: (state[0] * 2 + i,), (1,))
+    expected = 1
+    for i in range(5):
+        expected = expected * 2 + i
+    assert int(state[0]) == expected
