@@ -57,7 +57,7 @@ def main():
     adapter = backbone.adapter
     dense_size = adapter.num_inputs * adapter.channels * 4 / 1e9
     print(
-        f"{adapter.num_inputs:,} inputs of {adapter.channels} channels, as a byte array "
+        f"{adapter.num_inputs:,} inputs of {adapter.channels} channels, as an array "
         f"{dense_size:.1f} GB; {model.count_params():,} parameters."
     )
     report("start", 0.0)
