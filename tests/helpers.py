@@ -14,6 +14,7 @@ POLICIES = {
     "float32": ("float32", 0.0),
     "mixed_bfloat16": ("bfloat16", 0.08),
     "mixed_float16": ("float16", 0.02),
+    "float16": ("float16", 0.05),
     "bfloat16": ("bfloat16", 0.1),
     "float64": ("float64", 1e-4),
 }
@@ -101,22 +102,69 @@ def check_layer(make, inputs, output_shape, num_weights, num_seeds=0, call=None)
         assert len(generators) == num_seeds
 
 
+def gradients(function, tensors, layer, compiled=None):
+    """A scalar's gradients, on the backends that have any.
+
+    Args:
+        function: from the tensors to a pair (scalar loss, result).
+        tensors: list of arrays.
+        layer: the built layer that the function calls; its weights count, too.
+        compiled: `None` runs eagerly, `False` as a graph, `True` under XLA.
+
+    Returns:
+        Triple of the result, the gradients of the tensors and those of the layer's
+        trainable variables, NumPy arrays or `None`.
+    """
+    variables = layer.trainable_variables
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        def compute(*tensors):
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                loss, result = function(*tensors)
+            values = [variable.value for variable in variables]
+            return result, tape.gradient(loss, [*tensors, *values])
+
+        if compiled is not None:
+            compute = tf.function(compute, jit_compile=compiled)
+        tensors = [tf.constant(x) for x in tensors]
+    else:
+        import jax
+
+        def loss_of(tensors, values):
+            pairs = zip(variables, values, strict=True)
+            with keras.StatelessScope(state_mapping=list(pairs)):
+                return function(*tensors)
+
+        def compute(*tensors):
+            values = [variable.value for variable in variables]
+            gradient = jax.grad(loss_of, argnums=(0, 1), has_aux=True)
+            (of_tensors, of_values), result = gradient(list(tensors), values)
+            return result, [*of_tensors, *of_values]
+
+        if compiled:
+            compute = jax.jit(compute)
+        tensors = [ops.convert_to_tensor(x) for x in tensors]
+    result, found = compute(*tensors)
+    found = [None if x is None else ops.convert_to_numpy(x) for x in found]
+    count = len(tensors)
+    return ops.convert_to_numpy(result), found[:count], found[count:]
+
+
 def check_gradients(layer, inputs, call):
     """Every weight and every float input moves the result, by a finite gradient."""
-    import tensorflow as tf
-
-    tensors = {k: tf.constant(v) for k, v in inputs.items() if v.dtype == "float32"}
+    tensors = {k: v for k, v in inputs.items() if v.dtype == "float32"}
     rest = {k: v for k, v in inputs.items() if k not in tensors}
-    with tf.GradientTape() as tape:
-        tape.watch(list(tensors.values()))
-        result = layer(**tensors, **rest, **call)
-        loss = tf.reduce_sum(result * tf.cast(array(*result.shape, seed=3), "float32"))
-    variables = [variable.value for variable in layer.trainable_variables]
-    gradients = tape.gradient(loss, [*variables, *tensors.values()])
-    names = [*(v.path for v in layer.trainable_variables), *tensors]
-    for name, gradient in zip(names, gradients, strict=True):
+
+    def loss(*values):
+        result = layer(**dict(zip(tensors, values, strict=True)), **rest, **call)
+        return ops.sum(result * array(*result.shape, seed=3)), result
+
+    _, of_tensors, of_weights = gradients(loss, list(tensors.values()), layer)
+    names = [*tensors, *(v.path for v in layer.trainable_variables)]
+    for name, gradient in zip(names, of_tensors + of_weights, strict=True):
         assert gradient is not None, name
-        gradient = tf.convert_to_tensor(gradient)
         assert np.isfinite(gradient).all(), name
         # The softmax does not see a key's bias: it adds the same to a whole row.
         if not name.endswith("key/bias"):

@@ -5,8 +5,7 @@ import math
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
-from helpers import B, D, N, randomize
+from helpers import B, D, N, gradients, randomize
 from keras import ops
 
 import keras_perceiver as kp
@@ -54,22 +53,19 @@ def make_data(case, dtype="float32"):
 def values_and_gradients(layer, queries, content, compiled=None, **call):
     """The result, and the gradients of queries, content and every weight."""
 
-    def compute(queries, content):
-        with tf.GradientTape() as tape:
-            tape.watch([queries, content])
-            result = layer(queries, content, **call)
-            weights = np.random.default_rng(1).normal(size=result.shape)
-            loss = tf.reduce_sum(result * tf.cast(weights, result.dtype))
-        variables = [v.value for v in layer.trainable_variables]
-        return result, *tape.gradient(loss, [queries, content, *variables])
+    def loss(queries, content):
+        result = layer(queries, content, **call)
+        weights = np.random.default_rng(1).normal(size=result.shape)
+        return ops.sum(result * ops.cast(weights, result.dtype)), result
 
-    if compiled is not None:
-        compute = tf.function(compute, jit_compile=compiled)
+    result, of_tensors, of_weights = gradients(
+        loss, [queries, content], layer, compiled
+    )
     names = ["result", "queries", "content", *(v.path for v in layer.trainable_weights)]
-    found = compute(tf.constant(queries), tf.constant(content))
+    found = [result, *of_tensors, *of_weights]
     # The softmax does not see the keys' bias: its gradient is rounding alone.
     return {
-        name.partition("/")[2] or name: np.asarray(tf.cast(value, "float64"))
+        name.partition("/")[2] or name: value.astype("float64")
         for name, value in zip(names, found, strict=True)
         if not name.endswith("key/bias")
     }
@@ -173,6 +169,7 @@ def test_mixed_precision_is_no_worse_than_projected(policy):
     assert errors["dense"] <= 1.2 * errors["projected"]
 
 
+@pytest.mark.tf_only
 def test_sizes_known_only_at_run_time():
     layer = make_layer("image", "grid", chunk_bytes=300)
     other = kp.layers.CrossAttention(
@@ -182,6 +179,8 @@ def test_sizes_known_only_at_run_time():
     other.set_weights(layer.get_weights())
     other.chunk_bytes = 300
     data = make_data("image")
+    import tensorflow as tf
+
     dynamic = tf.function(
         other,
         input_signature=[
