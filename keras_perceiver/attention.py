@@ -148,6 +148,7 @@ class Attention(keras.layers.Layer):
         self.dropout = WeightDropout(
             self.dropout_rate, dtype=self.dtype_policy, name="dropout"
         )
+        self.dropout.build()
 
     def call(self, queries, inputs, attention_mask=None, training=None):
         query = self._split_heads(self.query(queries))
@@ -295,22 +296,46 @@ def is_recording():
     return _records.get() is not None
 
 
-def combine_masks(queries_mask=None, inputs_mask=None, attention_mask=None):
-    """One mask `(1 or B, 1 or N, M)`, or `None`.
+def combine_masks(sizes, queries_mask=None, inputs_mask=None, attention_mask=None):
+    """One mask `(1 or B, 1 or N, 1 or M)`, or `None`.
 
     Args:
+        sizes: tuple (B, N, M), `None` where unknown.
         queries_mask: optional bool tensor `(B, N)`; a query at `False` gets nothing.
         inputs_mask: optional bool tensor `(B, M)`; an input at `False` is hidden.
         attention_mask: optional bool tensor `(B, N, M)`.
+
+    Raises:
+        ValueError: where a mask has another shape, or is of floats, which might be
+            meant to be added to scores.
     """
-    masks = []
-    if queries_mask is not None:
-        masks.append(ops.cast(queries_mask, "bool")[:, :, None])
-    if inputs_mask is not None:
-        masks.append(ops.cast(inputs_mask, "bool")[:, None, :])
-    if attention_mask is not None:
-        masks.append(ops.cast(attention_mask, "bool"))
+    batch, queries, inputs = sizes
     combined = None
-    for mask in masks:
+    for name, mask, shape, axis in (
+        ("queries_mask", queries_mask, (batch, queries), 2),
+        ("inputs_mask", inputs_mask, (batch, inputs), 1),
+        ("attention_mask", attention_mask, (batch, queries, inputs), None),
+    ):
+        if mask is None:
+            continue
+        mask = ops.convert_to_tensor(mask)
+        check_mask(name, mask, shape)
+        mask = ops.cast(mask, "bool")
+        mask = mask if axis is None else ops.expand_dims(mask, axis)
         combined = mask if combined is None else ops.logical_and(combined, mask)
     return combined
+
+
+def check_mask(name, mask, sizes):
+    """Raises `ValueError` unless a mask is of booleans or integers, of these sizes."""
+    shape = tuple(mask.shape)
+    fits = len(shape) == len(sizes) and all(
+        None in (own, size) or own in (1, size)
+        for own, size in zip(shape, sizes, strict=True)
+    )
+    dtype = keras.backend.standardize_dtype(mask.dtype)
+    if not fits or "float" in dtype:
+        raise ValueError(
+            f"`{name}` must be a boolean mask, `True` = attend, of the shape "
+            f"{tuple(sizes)}. Received: {name} of shape {shape} and dtype {dtype}"
+        )

@@ -338,14 +338,18 @@ class CrossAttention(_AttentionBlock):
         attention_mask=None,
         training=None,
     ):
+        # Keras casts floats alone, and pixels may come as integers.
+        queries, inputs = (ops.cast(x, self.compute_dtype) for x in (queries, inputs))
         self._check_widths(queries.shape, inputs.shape)
+        batch, num_inputs, _ = self._flat_shape(inputs.shape)
         if inputs_mask is not None:
             inputs_mask = self._flat_mask(inputs_mask, inputs)
             # Even what is no number must not matter where it is masked.
             open_shape = (-1, *ops.shape(inputs)[1:-1], 1)
             is_open = ops.reshape(ops.cast(inputs_mask, "bool"), open_shape)
             inputs = ops.where(is_open, inputs, ops.zeros_like(inputs))
-        mask = combine_masks(queries_mask, inputs_mask, attention_mask)
+        sizes = (batch, queries.shape[1], num_inputs)
+        mask = combine_masks(sizes, queries_mask, inputs_mask, attention_mask)
         x = self._attend(self.query_norm(queries), inputs, mask, training)
         x = self.dropout(x, training=training)
         if self.use_query_residual:
@@ -358,6 +362,8 @@ class CrossAttention(_AttentionBlock):
         # need the keys.
         if is_recording() or self.attention.key.quantization_mode is not None:
             method = "projected"
+        if 0 in (queries.shape[0], queries.shape[1]):
+            method = "projected"  # There is nothing to divide into chunks.
         if method == "projected":
             return self.attention(
                 queries,
@@ -453,6 +459,14 @@ class CrossAttention(_AttentionBlock):
         if not self.built:
             return
         _check_built_width("queries", queries_shape, self.query_norm)
+        if None not in (queries_shape[0], inputs_shape[0]) and (
+            queries_shape[0] != inputs_shape[0]
+        ):
+            raise ValueError(
+                "`queries` and `inputs` must have the same batch size. Received: "
+                f"queries of shape {tuple(queries_shape)}, inputs of shape "
+                f"{tuple(inputs_shape)}"
+            )
         width = self._flat_shape(inputs_shape)[-1]
         built_width = self.inputs_norm.gamma.shape[0]
         if width != built_width:
@@ -464,6 +478,7 @@ class CrossAttention(_AttentionBlock):
 
     def _flat_mask(self, mask, inputs):
         """`(B, M)` from `(B, M)` or `(B, n_1, ..., n_d)`."""
+        mask = ops.convert_to_tensor(mask)
         sizes = tuple(mask.shape[1:])
         allowed = [(self._flat_shape(inputs.shape)[1],), tuple(inputs.shape[1:-1])]
         if not any(_shapes_agree(sizes, shape) for shape in allowed):
@@ -569,17 +584,16 @@ class SelfAttention(_AttentionBlock):
         inputs_mask=None,
         training=None,
     ):
+        inputs = ops.cast(inputs, self.compute_dtype)
         _check_built_width("inputs", inputs.shape, self.norm)
-        mask = inputs_mask if mask is None else mask
-        x = self.norm(inputs)
-        x = self.attention(
-            x,
-            x,
-            attention_mask=combine_masks(
-                inputs_mask=mask, attention_mask=attention_mask
-            ),
-            training=training,
+        batch, size, _ = inputs.shape
+        mask = combine_masks(
+            (batch, size, size),
+            inputs_mask=inputs_mask if mask is None else mask,
+            attention_mask=attention_mask,
         )
+        x = self.norm(inputs)
+        x = self.attention(x, x, attention_mask=mask, training=training)
         x = inputs + self.dropout(x, training=training)
         return self._add_mlp(x, training)
 

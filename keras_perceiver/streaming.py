@@ -176,6 +176,8 @@ class _Stream:
             gradients.append(
                 ops.sum(of_logits * products + kept * answer_products, axis=1)
             )
+            if self._is_single:
+                return tuple(gradients)
             return tuple(
                 part.add_to_examples(total, gradient)
                 for total, gradient in zip(state, gradients, strict=True)

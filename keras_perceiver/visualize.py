@@ -16,14 +16,19 @@ def attention_maps(model, inputs):
     Returns:
         List with one float array `(B, H, N, M)` for each cross-attend, in the order
         of the calls; decoders are left out. Rows sum to 1, or to 0 where all is masked.
+
+    Raises:
+        ValueError: where the model recorded no cross-attend.
     """
     with record_attention() as records:
         model(inputs, training=False)
-    return [
-        ops.convert_to_numpy(record.weights)
-        for record in records
-        if record.kind == "cross_attention"
-    ]
+    maps = [record.weights for record in records if record.kind == "cross_attention"]
+    if not maps:
+        raise ValueError(
+            "`model` must hold cross-attends of this package, and run them eagerly. "
+            f"Received: model={model!r}, which recorded none"
+        )
+    return [ops.convert_to_numpy(weights) for weights in maps]
 
 
 def plot_attention_maps(model, images, path, latents_per_cross_attend=3):

@@ -214,31 +214,39 @@ class Read(kp.layers.CrossAttention):
 
 
 def make_ours(task, method, jit_compile):
-    """`kp.layers.CrossAttention`, in a graph with or without XLA."""
+    """`kp.layers.CrossAttention`, in a graph with or without XLA.
+
+    On a grid it reads the content; else the byte array, ready-made, as others do.
+    """
+    positions, inputs = task.positions, tf.constant(task.content)
+    if method != "grid":
+        # Not `task.byte_array`, which would then be in memory more than once.
+        inputs = kp.layers.CrossAttention(positions=positions).dense(inputs)
+        positions = None
     layer = Read(
-        positions=task.positions, method=method, chunk_bytes=task.setting.chunk_bytes
+        positions=positions, method=method, chunk_bytes=task.setting.chunk_bytes
     )
-    layer.build(task.latents.shape, task.content.shape)
+    layer.build(task.latents.shape, inputs.shape)
     for path, array in task.weights.items():
         functools.reduce(getattr, path.split("."), layer).assign(array)
     latents = tf.Variable(task.latents)
-    content, upstream = tf.constant(task.content), tf.constant(task.upstream)
+    upstream = tf.constant(task.upstream)
     parts = (layer.query_norm, layer.inputs_norm, layer.attention)
     weights = [weight.value for part in parts for weight in part.trainable_weights]
 
     @tf.function(jit_compile=jit_compile)
-    def forward(content):
-        return layer(latents, content)
+    def forward(inputs):
+        return layer(latents, inputs)
 
     @tf.function(jit_compile=jit_compile)
-    def training(content, upstream):
+    def training(inputs, upstream):
         with tf.GradientTape() as tape:
-            loss = tf.reduce_sum(layer(latents, content) * upstream)
+            loss = tf.reduce_sum(layer(latents, inputs) * upstream)
         return tape.gradient(loss, [latents, *weights])
 
     return Runner(
-        lambda: forward(content).numpy(),
-        lambda: [gradient.numpy() for gradient in training(content, upstream)],
+        lambda: forward(inputs).numpy(),
+        lambda: [gradient.numpy() for gradient in training(inputs, upstream)],
     )
 
 
@@ -333,7 +341,7 @@ def make_hugging_face(task):
         kv_dim=task.channels,
         widening_factor=1,
     ).attention
-    attention = getattr(module, "self")
+    attention = module.self
     layers = {
         "query_norm": attention.layernorm1,
         "inputs_norm": attention.layernorm2,
@@ -344,7 +352,6 @@ def make_hugging_face(task):
     }
 
     def call(latents, inputs):
-        # It adds the normalised latents' residual itself.
         return module(latents, inputs=inputs)[0]
 
     return torch_runner(task, module, layers, call)
@@ -579,6 +586,8 @@ class Memory:
     def forget_peak(self):
         if self.gpus:
             tf.config.experimental.reset_memory_stats("GPU:0")
+            if "torch" in sys.modules:
+                sys.modules["torch"].cuda.reset_peak_memory_stats()
         else:
             try:
                 # Linux: the peak of the resident memory starts anew.
@@ -654,18 +663,11 @@ def measure_case(case, setting, names, args):
         quantities = affordable(name, case, setting, args.memory_gb)
         if quantities:
             runner = CONTESTANTS[name].make(task)
-            runners[name] = {q: getattr(runner, q) for q in quantities}
-    # Functions that return only to be thrown away: memory is for the runs.
+            runs = {quantity: getattr(runner, quantity) for quantity in quantities}
+            runners[name] = {q: run for q, run in runs.items() if run is not None}
     differences = check_outputs(task, runners)
-    runners = {name: run for name, run in runners.items() if name in differences}
-    seconds = measure_times(
-        {
-            name: {q: run for q, run in functions.items() if run is not None}
-            for name, functions in runners.items()
-        },
-        args.rounds,
-        args.max_seconds,
-    )
+    runners = {name: runs for name, runs in runners.items() if name in differences}
+    seconds = measure_times(runners, args.rounds, args.max_seconds)
     channels = task.channels
     # The other processes need the memory that this one holds.
     del task, runners
@@ -963,7 +965,7 @@ def main(argv=None):
     add(
         "--max-seconds",
         type=positive(float),
-        default=20,
+        default=10,
         help="of one contestant for one quantity at one size; it then sits out",
     )
     add("--skip-memory", action="store_true", help="measure times only")
@@ -973,6 +975,8 @@ def main(argv=None):
     command.add_argument("order", type=json.loads)
 
     args = parser.parse_args(argv)
+    # It would warn that each contestant is traced anew.
+    tf.get_logger().setLevel("ERROR")
     for gpu in tf.config.list_physical_devices("GPU"):
         # TensorFlow would take all of it, and leave nothing to the others.
         tf.config.experimental.set_memory_growth(gpu, True)

@@ -92,6 +92,9 @@ def sentences(main):
     def wrapped(argv):
         try:
             main(argv)
+        except KeyboardInterrupt:
+            print("\nInterrupted; the same command resumes.", file=sys.stderr)
+            raise SystemExit(130) from None
         except (ValueError, OSError, ImportError) as error:
             if os.environ.get("KERAS_PERCEIVER_TRACEBACK"):
                 raise
@@ -144,9 +147,29 @@ def check_workdir(workdir, config):
             )
 
 
-def claim(workdir, config):
-    """Makes the folder of a run, once nothing is left to be found wrong."""
+def claim(workdir, config, data):
+    """Makes the folder of a run, once nothing is left to be found wrong.
+
+    Args:
+        workdir: path of the run's folder.
+        config: the run's config.
+        data: dict of what the data is: classes, shapes, numbers of items.
+
+    Raises:
+        ValueError: where the run had begun with other data.
+    """
+    file = workdir / "data.json"
+    data = json.loads(json.dumps(data))
+    if file.exists():
+        old = json.loads(file.read_text())
+        changed = sorted(key for key in data if old.get(key) != data[key])
+        if changed:
+            raise ValueError(
+                "The data is no longer that of the run in `--workdir`: it differs in "
+                f"{changed}; choose another folder. Received: --workdir={workdir}"
+            )
     workdir.mkdir(parents=True, exist_ok=True)
+    write_json(file, data)
     write_json(workdir / "config.json", _as_dict(config))
 
 
@@ -167,7 +190,7 @@ def _flat(config, prefix=""):
 def write_json(file, data):
     """Writes a JSON file whole or not at all."""
     partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(json.dumps(data, indent=2) + "\n")
+    partial.write_text(json.dumps(data, indent=2, allow_nan=False) + "\n")
     partial.replace(file)
 
 
@@ -217,7 +240,7 @@ class Checkpoints(keras.callbacks.Callback):
         self._folder = workdir / "checkpoints"
 
     def on_epoch_end(self, epoch, logs=None):
-        if not np.isfinite(logs["loss"]):
+        if not np.isfinite([logs["loss"], logs.get("val_loss", 0.0)]).all():
             return  # The last good checkpoint stays the last.
         partial = self._folder / ".partial"
         shutil.rmtree(partial, ignore_errors=True)
@@ -269,10 +292,11 @@ def history(workdir):
 
 
 def check_finite(history):
-    """Raises `ValueError` where the loss of the last epoch is not a number."""
-    loss = history["loss"][-1]
-    if loss != loss or loss in (float("inf"), float("-inf")):
-        raise ValueError(
-            f"The loss became {loss} in epoch {len(history['loss'])}; a lower "
-            "`config.optimizer.learning_rate` may help"
-        )
+    """Raises `ValueError` where a loss of any epoch is not a finite number."""
+    for name in ("loss", "val_loss"):
+        for epoch, loss in enumerate(history.get(name, []), start=1):
+            if not np.isfinite(loss):
+                raise ValueError(
+                    f"The loss became {loss} ({name}, epoch {epoch}); a lower "
+                    "`config.optimizer.learning_rate` in a new --workdir may help"
+                )

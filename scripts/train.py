@@ -136,7 +136,8 @@ def main(argv):
         f" inputs of {adapter.channels} channels; {config.epochs} epochs of "
         f"{steps_per_epoch} steps, {first_epoch} of them done."
     )
-    runs.claim(workdir, config)
+    items = {split: source.num_items for split, source in sources.items()}
+    runs.claim(workdir, config, {"classes": classes, "items": items, **shape})
     runs.restore(model, workdir)
     with runs.readable_errors(sources):
         if first_epoch < config.epochs:

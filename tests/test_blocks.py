@@ -250,6 +250,20 @@ def test_self_attention_uses_the_implicit_mask_of_keras():
         )
 
 
+@pytest.mark.parametrize("method", ["grid", "dense", "projected"])
+def test_integers_and_empty_batches(method):
+    layer = kp.layers.CrossAttention(
+        positions=kp.FourierPositions(4, GRID), method=method
+    )
+    queries = array(B, N, D)
+    pixels = np.random.default_rng(1).integers(0, 256, (B, *GRID, 3), dtype=np.uint8)
+    np.testing.assert_array_equal(
+        call(layer, queries, pixels), call(layer, queries, pixels.astype("float32"))
+    )
+    assert call(layer, queries[:0], pixels[:0]).shape == (0, N, D)
+    assert call(layer, queries[:, :0], pixels).shape == (B, 0, D)
+
+
 def test_what_is_masked_need_not_be_a_number():
     layer = kp.layers.CrossAttention()
     queries, inputs = array(B, N, D), array(B, M, C, seed=1)
@@ -306,6 +320,30 @@ def test_what_is_masked_need_not_be_a_number():
                 array(B, N, D), array(B, 3, 5, C), inputs_mask=np.ones((B, 5, 3), bool)
             ),
             "Received: inputs_mask of shape (2, 5, 3) for inputs of shape (2, 3, 5, 5)",
+        ),
+        (
+            lambda: kp.layers.CrossAttention()(
+                array(B, N, D),
+                array(B, M, C),
+                inputs_mask=np.zeros((B, M), "float32"),
+            ),
+            "of shape (2, 13) and dtype float32",
+        ),
+        (
+            lambda: kp.layers.CrossAttention()(
+                array(B, N, D), array(B, M, C), queries_mask=np.ones((B, N + 2), bool)
+            ),
+            "`queries_mask` must be a boolean mask, `True` = attend, of the shape (2,",
+        ),
+        (
+            lambda: kp.layers.SelfAttention(4)(
+                array(B, N, D), attention_mask=np.ones((N, N), bool)
+            ),
+            "`attention_mask` must be a boolean mask, `True` = attend, of the shape",
+        ),
+        (
+            lambda: kp.layers.CrossAttention()(array(3, N, D), array(B, M, C)),
+            "must have the same batch size",
         ),
         (lambda: kp.layers.CrossAttention(positions=3), "Received: positions=3"),
         (lambda: kp.layers.CrossAttention(method="fast"), "`method` must be one of"),

@@ -393,6 +393,22 @@ def test_maps_leave_decoders_out():
     assert [m.shape for m in maps] == [(B, 1, 11, 35)] * 3
 
 
+def test_maps_of_a_model_without_cross_attends():
+    with pytest.raises(ValueError, match="which recorded none"):
+        kp.attention_maps(keras.Sequential([keras.layers.Dense(3)]), array(B, 5))
+
+
+# Keras warns of each layer without weights that it leaves as it is.
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("mode", ["int8", "float8"])
+def test_quantization(mode):
+    model = smallest_classifier()
+    image = array(B, *SHAPE)
+    expected = ops.convert_to_numpy(model(image))
+    model.quantize(mode)
+    assert np.abs(ops.convert_to_numpy(model(image)) - expected).max() < 0.2
+
+
 def test_masked_images():
     inputs = kp.inputs.ImageInput(
         SHAPE, kp.FourierPositions(3, SHAPE[:2]), use_mask=True

@@ -126,6 +126,20 @@ def test_another_config_in_the_same_folder_is_refused(finished, pictures):
     assert "Traceback" not in other.stderr
 
 
+def test_other_data_in_the_same_folder_is_refused(finished, pictures, tmp_path):
+    workdir, _ = finished
+    shutil.copytree(workdir, tmp_path / "run")
+    shutil.copytree(pictures, tmp_path / "pictures")
+    (tmp_path / "pictures" / "above").rename(tmp_path / "pictures" / "zenith")
+    config = tmp_path / "run" / "config.json"
+    config.write_text(
+        config.read_text().replace(str(pictures), str(tmp_path / "pictures"))
+    )
+    other = run(tmp_path / "run", tmp_path / "pictures", "--config.epochs=3")
+    assert other.returncode == 2
+    assert "it differs in ['classes']" in other.stderr
+
+
 def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
     first = tmp_path / "checkpoints" / "epoch_1"
     process = subprocess.Popen(
