@@ -911,9 +911,13 @@ def draw(results, file):
         ("peak_bytes", "forward", "peak of forward, MiB", 2.0**-20),
         ("peak_bytes", "training", "peak of both, MiB", 2.0**-20),
     ]
-    figure, panels = plt.subplots(
-        len(kinds), len(columns), figsize=(16, 3.6 * len(kinds) + 1), squeeze=False
-    )
+    columns = [
+        (group, quantity, *rest)
+        for group, quantity, *rest in columns
+        if any(r[group].get(quantity) for r in results)
+    ]
+    size = (4 * len(columns) + 1, 3.6 * len(kinds) + 1)
+    figure, panels = plt.subplots(len(kinds), len(columns), figsize=size, squeeze=False)
     colors = plt.get_cmap("tab10").colors
     for row, kind in zip(panels, kinds, strict=True):
         for panel, (group, quantity, title, unit) in zip(row, columns, strict=True):
@@ -938,8 +942,11 @@ def draw(results, file):
             panel.set(title=f"{kind}: {title}", xlabel="inputs M")
             panel.set(xscale="log", yscale="log")
             panel.grid(alpha=0.3)
-    handles, labels = panels[0][0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=5)
+    lines = {}
+    for panel in panels.flat:
+        handles, labels = panel.get_legend_handles_labels()
+        lines |= dict(zip(labels, handles, strict=True))
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=4)
     figure.set_layout_engine("constrained")
     figure.savefig(file, dpi=110)
     plt.close(figure)

@@ -20,12 +20,12 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 
 import keras
 import numpy as np
-import runs
 import tensorflow as tf
 from absl import app, flags
 from ml_collections import config_flags
 
 import keras_perceiver as kp
+import training_run
 from keras_perceiver import visualize
 from pipelines import image
 from pipelines.sources import load_source
@@ -44,11 +44,11 @@ def main(argv):
     workdir = pathlib.Path(FLAGS.workdir)
     if config.epochs < 1:
         raise ValueError(f"`epochs` must be at least 1. Received: {config.epochs}")
-    runs.check_workdir(workdir, config)
+    training_run.check_workdir(workdir, config)
     keras.utils.set_random_seed(config.seed)
 
     # === Strategy ===
-    strategy = runs.strategy(config.strategy)
+    strategy = training_run.strategy(config.strategy)
 
     # === Data ===
     sources = {
@@ -71,7 +71,7 @@ def main(argv):
         "crop": config.data.crop,
         "value_range": tuple(config.data.value_range),
     }
-    first_epoch = runs.epochs_done(workdir)
+    first_epoch = training_run.epochs_done(workdir)
     train = image.train_dataset(
         sources["train"],
         batch_size=config.batch_size,
@@ -88,7 +88,7 @@ def main(argv):
         for split in ("validation", "test")
     )
     classes = sources["train"].classes
-    runs.describe(sources, shape)
+    training_run.describe(sources, shape)
 
     # === Model ===
     with strategy.scope():
@@ -122,12 +122,12 @@ def main(argv):
 
     # === Callbacks ===
     callbacks = [
-        runs.EpochSeconds(),
+        training_run.EpochSeconds(),
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.CSVLogger(workdir / "history.csv", append=True),
         keras.callbacks.TensorBoard(workdir / "tensorboard"),
         # Last, so that an epoch which counts as done has been logged.
-        runs.Checkpoints(workdir),
+        training_run.Checkpoints(workdir),
     ]
 
     # === Fit ===
@@ -137,9 +137,9 @@ def main(argv):
         f"{steps_per_epoch} steps, {first_epoch} of them done."
     )
     items = {split: source.num_items for split, source in sources.items()}
-    runs.claim(workdir, config, {"classes": classes, "items": items, **shape})
-    runs.restore(model, workdir)
-    with runs.readable_errors(sources):
+    training_run.claim(workdir, config, {"classes": classes, "items": items, **shape})
+    training_run.restore(model, workdir)
+    with training_run.readable_errors(sources):
         if first_epoch < config.epochs:
             model.fit(
                 train,
@@ -149,11 +149,11 @@ def main(argv):
                 validation_data=validation,
                 callbacks=callbacks,
             )
-        history = runs.history(workdir)
-        runs.check_finite(history)
+        history = training_run.history(workdir)
+        training_run.check_finite(history)
 
     # === Report ===
-    with runs.readable_errors(sources):
+    with training_run.readable_errors(sources):
         scores = model.evaluate(test, verbose=0, return_dict=True)
         # From all over the test set, which may be sorted by class.
         apart = max(1, sources["test"].num_items // 8)
@@ -186,7 +186,7 @@ def main(argv):
             "python": platform.python_version(),
         },
     }
-    runs.write_json(workdir / "metrics.json", metrics)
+    training_run.write_json(workdir / "metrics.json", metrics)
     print(
         f"Test accuracy: {metrics['test_accuracy']:.4f} on {metrics['test_items']:,} "
         f"items ({metrics['seconds']:.0f} s of training)."
@@ -205,4 +205,4 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(runs.sentences(main), flags_parser=runs.parse_flags)
+    app.run(training_run.sentences(main), flags_parser=training_run.parse_flags)

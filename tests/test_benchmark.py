@@ -5,10 +5,11 @@ import pathlib
 import subprocess
 import sys
 
-import benchmark
 import numpy as np
 import pytest
 from PIL import Image
+
+import benchmark
 
 SCRIPT = pathlib.Path(benchmark.__file__)
 CASE = benchmark.Case("image", (4, 5), 3)

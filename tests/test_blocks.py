@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from helpers import B, C, D, M, N, array, check_layer, gradients, randomize
 from keras import ops
 
 import keras_perceiver as kp
+from helpers import B, C, D, M, N, array, check_layer, gradients, randomize
 from keras_perceiver.attention import masked_softmax
 
 GRID = (2, 3, 5)

@@ -1,10 +1,10 @@
 import keras
 import numpy as np
 import pytest
-from helpers import gradients
 from keras import ops
 
 import keras_perceiver as kp
+from helpers import gradients
 from keras_perceiver.byte_array import ByteArray, ConcatenatedByteArray
 
 B, R = 2, 3

@@ -1,7 +1,7 @@
 import numpy as np
-from helpers import config_round_trip
 from keras import ops
 
+from helpers import config_round_trip
 from keras_perceiver.dropout import WeightDropout
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
-from helpers import B, D, M, N, array, check_layer, config_round_trip
 from keras import ops
 
 import keras_perceiver as kp
+from helpers import B, D, M, N, array, check_layer, config_round_trip
 from keras_perceiver.encoder import schedule, sharing_ids
 
 

@@ -3,9 +3,10 @@
 import pathlib
 import shutil
 
-import check_golden
 import numpy as np
 import pytest
+
+import check_golden
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 NAMES = sorted(path.stem for path in GOLDEN.glob("*.npz"))

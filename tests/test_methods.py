@@ -5,10 +5,10 @@ import math
 import keras
 import numpy as np
 import pytest
-from helpers import B, D, N, gradients, randomize
 from keras import ops
 
 import keras_perceiver as kp
+from helpers import B, D, N, gradients, randomize
 
 # grid, content channels, heads, content offset and scale
 CASES = {

@@ -7,10 +7,10 @@ import keras
 import keras_hub
 import numpy as np
 import pytest
-from helpers import B, array, randomize, save_and_load
 from keras import ops
 
 import keras_perceiver as kp
+from helpers import B, array, randomize, save_and_load
 from keras_perceiver.presets import PRESETS
 
 SHAPE = (5, 7, 3)

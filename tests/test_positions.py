@@ -1,10 +1,10 @@
 import keras
 import numpy as np
 import pytest
-from helpers import config_round_trip, gradients
 from keras import ops
 
 import keras_perceiver as kp
+from helpers import config_round_trip, gradients
 
 
 def formula(points, num_bands, resolutions):
