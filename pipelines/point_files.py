@@ -39,8 +39,8 @@ def decode_points(encoded, num_surface_points):
         float32 array of shape (n, 3 + features), n at least 1, finite.
 
     Raises:
-        ValueError: if the bytes hold no points.
-        ImportError: if trimesh, which reads PLY, OFF and OBJ, is not installed.
+        ValueError: if the bytes hold no points, or trimesh, which reads PLY, OFF and
+            OBJ, is not installed.
     """
     if encoded.startswith(b"\x93NUMPY"):
         points = _read_npy(encoded)
@@ -154,7 +154,7 @@ def _read_mesh(encoded, file_type, num_surface_points):
     try:
         import trimesh
     except ImportError:
-        raise ImportError(
+        raise ValueError(
             "PLY, OFF and OBJ files need trimesh; run: pip install trimesh"
         ) from None
 

@@ -10,11 +10,10 @@ in its own way, so the same seed gives the same cloud in whatever order and on h
 many threads examples are read.
 """
 
-import zlib
-
 import tensorflow as tf
 
 from pipelines.point_files import decode_points
+from pipelines.seeds import op_seed
 
 ROTATIONS = ("any", "x", "y", "z")
 
@@ -35,7 +34,10 @@ def read_points(num_features, num_surface_points):
     """
 
     def decode(encoded):
-        return select_features(decode_points(encoded, num_surface_points), num_features)
+        if not isinstance(encoded, bytes):  # Eagerly, it comes as an array.
+            encoded = encoded.item()
+        points = decode_points(encoded, num_surface_points)
+        return select_features(points, num_features)
 
     def apply(example):
         example = dict(example)
@@ -95,7 +97,7 @@ def take_evenly(num_points, repeat):
         available = tf.shape(example["points"], tf.int64)[0]
         count = _count(num_points, available, repeat)
         chosen = tf.range(count) * available // count
-        return {**example, "points": tf.gather(example["points"], chosen)}
+        return _gather(example, chosen, num_points if repeat else None)
 
     return apply
 
@@ -114,11 +116,11 @@ def take_at_random(num_points, repeat):
     def apply(example):
         available = tf.shape(example["points"], tf.int64)[0]
         draws = tf.random.stateless_uniform(
-            available[None], _op_seed(example, "take_at_random")
+            available[None], op_seed(example, "take_at_random")
         )
         count = _count(num_points, available, repeat)
         chosen = tf.gather(tf.argsort(draws), tf.range(count) % available)
-        return {**example, "points": tf.gather(example["points"], chosen)}
+        return _gather(example, chosen, num_points if repeat else None)
 
     return apply
 
@@ -161,7 +163,7 @@ def scale_each(low=0.99, high=1.01):
     def apply(example):
         def change(coordinates):
             shape = tf.stack([tf.shape(coordinates)[0], 1])
-            seed = _op_seed(example, "scale_each")
+            seed = op_seed(example, "scale_each")
             return coordinates * tf.random.stateless_uniform(shape, seed, low, high)
 
         return _change(example, change)
@@ -181,7 +183,7 @@ def rotate(axis, normals=False):
     """
 
     def apply(example):
-        matrix = _rotation(axis, _op_seed(example, "rotate"))
+        matrix = _rotation(axis, op_seed(example, "rotate"))
         points = example["points"]
         parts = [points[:, :3] @ matrix]
         if normals:
@@ -207,7 +209,7 @@ def jitter(standard_deviation):
         def change(coordinates):
             return coordinates + tf.random.stateless_normal(
                 tf.shape(coordinates),
-                _op_seed(example, "jitter"),
+                op_seed(example, "jitter"),
                 stddev=standard_deviation,
             )
 
@@ -245,6 +247,11 @@ def _count(num_points, available, repeat):
     return wanted if repeat else tf.minimum(wanted, available)
 
 
+def _gather(example, chosen, count):
+    points = tf.gather(example["points"], chosen)
+    return {**example, "points": tf.ensure_shape(points, (count, points.shape[1]))}
+
+
 def _change(example, change):
     """Changes the coordinates of an example, not its features."""
     points = example["points"]
@@ -270,11 +277,4 @@ def _rotation(axis, seed):
             *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
         ],
         (3, 3),
-    )
-
-
-def _op_seed(example, op_name):
-    """A seed of its own for each op, so that one op's draw tells nothing of another."""
-    return tf.random.experimental.stateless_fold_in(
-        example["seed"], tf.cast(zlib.crc32(op_name.encode()), example["seed"].dtype)
     )

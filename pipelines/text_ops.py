@@ -9,10 +9,9 @@ in its own way, so the same seed gives the same text in whatever order and on ho
 many threads examples are read.
 """
 
-import zlib
-
 import tensorflow as tf
 
+from pipelines.seeds import op_seed
 from pipelines.text_files import MASK, PAD, encode
 
 
@@ -66,7 +65,7 @@ def crop(length, fraction=1.0):
 
     def apply(example):
         ids = example["text"]
-        seeds = tf.random.split(_op_seed(example, "crop"), 2)
+        seeds = tf.random.split(op_seed(example, "crop"), 2)
         part = tf.random.stateless_uniform((), seeds[0], fraction, 1.0)
         kept = tf.math.ceil(part * tf.cast(tf.size(ids), tf.float32))
         kept = tf.minimum(tf.cast(kept, tf.int32), length)
@@ -105,7 +104,7 @@ def mask_bytes(rate):
 
     def apply(example):
         ids = example["text"]
-        seed = _op_seed(example, "mask_bytes")
+        seed = op_seed(example, "mask_bytes")
         is_hidden = tf.random.stateless_uniform(tf.shape(ids), seed) < rate
         return {**example, "text": tf.where(is_hidden, MASK, ids)}
 
@@ -128,10 +127,3 @@ def pad(length):
         return {**example, "text": tf.ensure_shape(padded, (length,))}
 
     return apply
-
-
-def _op_seed(example, op_name):
-    """A seed of its own for each op, so that one op's draw tells nothing of another."""
-    return tf.random.experimental.stateless_fold_in(
-        example["seed"], tf.cast(zlib.crc32(op_name.encode()), example["seed"].dtype)
-    )
