@@ -59,10 +59,8 @@ def stem(x, adapter):
     def windows(x, size, value):
         # SAME: the odd cell of padding comes last.
         sizes = [-(-n // 2) for n in x.shape[1:3]]
-        total = [
-            max(0, (m - 1) * 2 + size - n)
-            for m, n in zip(sizes, x.shape[1:], strict=False)
-        ]
+        pairs = zip(sizes, x.shape[1:3], strict=True)
+        total = [max(0, (m - 1) * 2 + size - n) for m, n in pairs]
         pads = [(0, 0), *((t // 2, t - t // 2) for t in total), (0, 0)]
         x = np.pad(x, pads, constant_values=value)
         rows = [
@@ -629,7 +627,7 @@ def test_parameter_counts_of_perceiver_io(adapter, residual, count):
     decoder = kp.layers.QueryDecoder(use_query_residual=residual)
     model = kp.PerceiverClassifier(backbone, 1000, decoder=decoder)
     # Moving averages are a state, and no parameters.
-    assert sum(v.value.shape.num_elements() for v in model.trainable_variables) == count
+    assert sum(np.prod(v.shape) for v in model.trainable_variables) == count
 
 
 def part(name):
