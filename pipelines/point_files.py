@@ -48,7 +48,7 @@ def decode_points(encoded, num_surface_points):
         points = _read_npz(encoded)
     elif encoded.startswith(b"ply"):
         points = _read_mesh(encoded, "ply", num_surface_points)
-    elif re.match(rb"\s*(#.*\s+)*C?OFF", encoded):
+    elif re.match(rb"(\s*#[^\n]*\n)*\s*C?OFF", encoded):
         points = _read_mesh(encoded, "off", num_surface_points)
     elif re.search(rb"^\s*v\s", encoded, re.MULTILINE):
         points = _read_mesh(encoded, "obj", num_surface_points)

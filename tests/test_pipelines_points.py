@@ -118,6 +118,7 @@ class TestFiles:
         [
             (b"", "no points"),
             (b"# only this\n", "no points"),
+            (b"# # # " * 9999, "no points"),
             (b"OFF\n0 0 0\n", "no points"),
             (npy(np.zeros((0, 3))), "no points"),
             (b"Dear reader,\nthis is prose.\n", "neither NPY"),
