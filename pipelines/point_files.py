@@ -77,10 +77,10 @@ def check_points(points):
         )
     if not len(points):
         raise ValueError("it holds no points")
-    # The mean of a huge coordinate may overflow in any smaller type.
     points = points.astype(np.float64)
-    points[:, :3] -= points[:, :3].mean(axis=0)
-    with np.errstate(over="ignore"):
+    # What is not finite stays so, and what is too large for float32 becomes so.
+    with np.errstate(over="ignore", invalid="ignore"):
+        points[:, :3] -= points[:, :3].mean(axis=0)
         points = points.astype(np.float32)
     if not np.isfinite(points).all():
         raise ValueError("it holds numbers that are not finite")
