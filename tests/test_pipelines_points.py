@@ -97,8 +97,9 @@ class TestFiles:
         np.testing.assert_array_equal(points, decode_points(encoded, 6000))
 
     def test_all_meshes_of_a_file_count(self):
-        one = "v {0} 0 0\nv {0} 1 0\nv {0} 0 1\nusemtl m{0}\nf -3 -2 -1\n"
-        points = decode_points((one.format(0) + one.format(9)).encode(), 1000)
+        part = "v {0} 0 0\nv {0} 1 0\nv {0} 0 1\nusemtl m{0}\nf {1} {2} {3}\n"
+        parts = part.format(0, 1, 2, 3) + part.format(9, 4, 5, 6)
+        points = decode_points(parts.encode(), 1000)
         assert abs(np.mean(points[:, 0] > 0) - 0.5) < 0.06
 
     def test_far_from_the_origin_nothing_is_lost(self):
