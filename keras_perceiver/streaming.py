@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 from keras import ops
 
 from keras_perceiver.loops import sequential_loop
@@ -92,7 +93,6 @@ def attend(u, byte_array, deviation, chunk, mask=None, keep=None):
             mask = _pad_rows(mask, padding)
     stream = _Stream(byte_array, chunk, mask, keep, (batch, num_rows + padding, heads))
 
-    @ops.custom_gradient
     def differentiable(u, *inputs):
         answers = stream.forward(u, inputs)
 
@@ -108,7 +108,12 @@ def attend(u, byte_array, deviation, chunk, mask=None, keep=None):
 
         return answers, gradient
 
-    answers = differentiable(u, *byte_array.tensors, 1.0 / deviation)
+    tensors = (u, *byte_array.tensors, 1.0 / deviation)
+    if keras.config.backend() == "numpy":
+        # It has no gradients, and Keras would warn of that.
+        answers, _ = differentiable(*tensors)
+    else:
+        answers = ops.custom_gradient(differentiable)(*tensors)
     answers = answers[:, :num_rows]
     return answers[..., :width], answers[..., width]
 
