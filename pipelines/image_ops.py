@@ -9,11 +9,10 @@ in its own way, so the same seed gives the same image in whatever order and on
 however many threads examples are read.
 """
 
-import zlib
-
 import tensorflow as tf
 
 from pipelines.image_files import convert_channels, decode, decode_jpeg_box
+from pipelines.seeds import op_seed
 
 # The ImageNet evaluation: the shorter side resized to 256, the middle 224 kept.
 CENTER_CROP_FRACTION = 224 / 256
@@ -116,7 +115,7 @@ def inception_crop(size, channels=None, *, area=(0.08, 1.0), aspect=(3 / 4, 4 / 
         begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
             shape,
             bounding_boxes=tf.zeros((0, 0, 4), tf.float32),
-            seed=_op_seed(example, "inception_crop"),
+            seed=op_seed(example, "inception_crop"),
             min_object_covered=0.0,
             aspect_ratio_range=aspect,
             area_range=area,
@@ -158,7 +157,7 @@ def flip_left_right():
     """
 
     def apply(example):
-        seed = _op_seed(example, "flip_left_right")
+        seed = op_seed(example, "flip_left_right")
         image = tf.image.stateless_random_flip_left_right(example["image"], seed)
         return {**example, "image": image}
 
@@ -180,7 +179,7 @@ def shift(max_pixels):
         margin = (max_pixels, max_pixels)
         padded = tf.pad(image, (margin, margin, (0, 0)))
         offset = tf.random.stateless_uniform(
-            (2,), _op_seed(example, "shift"), 0, 2 * max_pixels + 1, tf.int32
+            (2,), op_seed(example, "shift"), 0, 2 * max_pixels + 1, tf.int32
         )
         start = tf.concat([offset, [0]], axis=0)
         moved = tf.slice(padded, start, tf.shape(image))
@@ -221,13 +220,6 @@ def keep(*keys):
         return {key: example[key] for key in keys}
 
     return apply
-
-
-def _op_seed(example, op_name):
-    """A seed of its own for each op, so that one op's draw tells nothing of another."""
-    return tf.random.experimental.stateless_fold_in(
-        example["seed"], tf.cast(zlib.crc32(op_name.encode()), example["seed"].dtype)
-    )
 
 
 def _pop_encoded(example):

@@ -168,7 +168,7 @@ class Recipe(abc.ABC):
             raise ValueError("`items` must not be empty. Received: 0 items")
 
     def _preprocess_one(self, item, ops):
-        if isinstance(item, str | bytes | os.PathLike):
+        if self._is_path(item):
             example = {"path": tf.constant(os.fsencode(item))}
         else:
             example = self.example(item)
@@ -176,11 +176,15 @@ class Recipe(abc.ABC):
         example["index"] = tf.constant(0, tf.int64)
         try:
             return chain(ops)(example)
-        except tf.errors.OpError as error:
+        except (tf.errors.OpError, ValueError) as error:
             if "path" not in example:
                 raise
             noun = MODALITIES[self.modality].noun
             raise ValueError(describe_failure(error, noun, example["path"])) from None
+
+    @staticmethod
+    def _is_path(item):
+        return isinstance(item, str | bytes | os.PathLike)
 
     @contextlib.contextmanager
     def readable_errors(self, source):

@@ -21,6 +21,18 @@ def _image(recipe, num_bands):
     return kp.inputs.ImageInput((*recipe.image_size, recipe.channels), positions)
 
 
+def _points(recipe, num_bands, max_resolution):
+    positions = kp.FourierPositions(num_bands, max_resolution)
+    shape = (recipe.num_points, 3 + recipe.num_features)
+    return kp.inputs.PointsInput(shape, positions, use_mask=recipe.use_mask)
+
+
+def _text(recipe, embedding_dim):
+    return kp.inputs.TextInput((recipe.length,), embedding_dim=embedding_dim)
+
+
 _BUILDERS = {
     "image": _image,
+    "points": _points,
+    "text": _text,
 }
