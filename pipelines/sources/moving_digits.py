@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from pipelines.sources.builtin import MNIST5K_SPLIT, _read_mnist5k
+from pipelines.sources.mnist5k import split_digits
 from pipelines.sources.source import source_from_columns
 from pipelines.sources.splits import stratified_split
 
@@ -45,19 +45,19 @@ def load(split, rule):
     Raises:
         ImportError: if the package that ships the digits is not installed.
     """
-    digits, values = _read_mnist5k()
-    clips, labels = move(digits, np.random.RandomState(0))
-    rule = dataclasses.replace(rule, **MNIST5K_SPLIT)
-    is_test = np.zeros(len(digits), bool)
-    is_test[stratified_split(values, "test", rule, tuple("0123456789"))] = True
+    is_test = split == "test"
+    rule = dataclasses.replace(rule, seed=0, test_fraction=0)
+    # MNIST-5k's own test digits; its others are divided by the direction they take.
+    everything = dataclasses.replace(rule, validation_fraction=0)
+    digits, _ = split_digits("test" if is_test else "train", everything)
     classes = tuple(DIRECTIONS)
-    (chosen,) = np.nonzero(is_test == (split == "test"))
-    if split != "test":
-        rest = dataclasses.replace(rule, test_fraction=0)
-        chosen = chosen[stratified_split(labels[chosen], split, rest, classes)]
+    clips, labels = move(digits, np.random.RandomState([0, is_test]))
+    if not is_test:
+        chosen = stratified_split(labels, split, rule, classes)
+        clips, labels = clips[chosen], labels[chosen]
     return source_from_columns(
-        {"video": clips[chosen]},
-        labels[chosen],
+        {"video": clips},
+        labels,
         classes=classes,
         name="builtin:moving_digits",
     )
