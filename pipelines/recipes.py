@@ -11,6 +11,7 @@ _RECIPES = {
     "image": ("pipelines.image", "ImageRecipe"),
     "points": ("pipelines.points", "PointsRecipe"),
     "text": ("pipelines.text", "TextRecipe"),
+    "video": ("pipelines.video", "VideoRecipe"),
 }
 
 

@@ -31,8 +31,15 @@ def _text(recipe, embedding_dim):
     return kp.inputs.TextInput((recipe.length,), embedding_dim=embedding_dim)
 
 
+def _video(recipe, num_bands, max_resolution):
+    grid = (recipe.num_frames, *recipe.image_size)
+    positions = kp.FourierPositions(num_bands, max_resolution=max_resolution or grid)
+    return kp.inputs.VideoInput((*grid, recipe.channels), positions)
+
+
 _BUILDERS = {
     "image": _image,
     "points": _points,
     "text": _text,
+    "video": _video,
 }

@@ -8,6 +8,7 @@ BUILTIN = {
     "mnist5k": ("image", "pipelines.sources.mnist5k"),
     "languages": ("text", "pipelines.sources.languages"),
     "solids": ("points", "pipelines.sources.solids"),
+    "moving_digits": ("video", "pipelines.sources.moving_digits"),
 }
 
 
