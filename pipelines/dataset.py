@@ -63,7 +63,8 @@ def train_batches(
             applied once; their results stay in memory for all epochs.
         shuffle_buffer: int, how many examples are shuffled at a time; None for all
             of them, or `ENCODED_SHUFFLE_BUFFER` of those that hold encoded bytes.
-        inputs: str, the entry of an example that goes into the batch.
+        inputs: str, the entry of an example that goes into the batch; or a tuple of
+            them, for a dict of inputs.
         num_parallel_calls: int, how many examples are processed at a time.
 
     Returns:
@@ -80,7 +81,7 @@ def train_batches(
         check_integer("shuffle_buffer", shuffle_buffer, 1)
     examples = source.dataset
     if cached_ops:
-        examples = examples.map(_chain(cached_ops), num_parallel_calls).cache()
+        examples = examples.map(chain(cached_ops), num_parallel_calls).cache()
     if shuffle_buffer is None:
         shuffle_buffer = source.num_items
         if "encoded" in examples.element_spec:
@@ -102,7 +103,7 @@ def train_batches(
 
     def process(epoch_seed, example):
         seeded = {**example, "seed": fold_in(epoch_seed, example["index"])}
-        return _as_pair(_chain(ops)(seeded), inputs)
+        return _as_pair(chain(ops)(seeded), inputs)
 
     return (
         tf.data.Dataset.range(start_epoch, tf.int64.max)
@@ -124,7 +125,8 @@ def eval_batches(
         source: `Source`.
         batch_size: int, the number of examples in a batch.
         ops: sequence of functions from example to example that use no seed.
-        inputs: str, the entry of an example that goes into the batch.
+        inputs: str, the entry of an example that goes into the batch; or a tuple of
+            them, for a dict of inputs.
         num_parallel_calls: int, how many examples are processed at a time.
 
     Returns:
@@ -137,7 +139,7 @@ def eval_batches(
     check_integer("batch_size", batch_size, 1)
 
     def process(example):
-        return _as_pair(_chain(ops)(example), inputs)
+        return _as_pair(chain(ops)(example), inputs)
 
     return (
         source.dataset.map(process, num_parallel_calls, deterministic=True)
@@ -146,9 +148,12 @@ def eval_batches(
     )
 
 
-def _chain(ops):
+def chain(ops):
+    """One function out of many from example to example, applied in turn."""
     return lambda example: functools.reduce(lambda x, op: op(x), ops, example)
 
 
 def _as_pair(example, inputs):
-    return example[inputs], example["label"]
+    if isinstance(inputs, str):
+        return example[inputs], example["label"]
+    return {key: example[key] for key in inputs}, example["label"]

@@ -1,14 +1,14 @@
 """The image recipe: from a source of images to batches for a model."""
 
+import dataclasses
 import numbers
-import os
+from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines.checks import check_choice, check_integer
-from pipelines.dataset import eval_batches, steps_per_epoch, train_batches
-from pipelines.image_errors import describe_failure, readable_errors
+from pipelines.errors import READING_ERRORS, find_broken
 from pipelines.image_ops import (
     decode_image,
     flip_left_right,
@@ -18,201 +18,126 @@ from pipelines.image_ops import (
     scale,
     shift,
 )
+from pipelines.recipe import Recipe
 from pipelines.sources.arrays import check_image_array
-
-__all__ = [
-    "CROPS",
-    "eval_dataset",
-    "find_image_shape",
-    "preprocess",
-    "readable_errors",
-    "steps_per_epoch",
-    "train_dataset",
-]
 
 CROPS = ("resize", "inception")
 DEFAULT_SIZE = (64, 64)
 LARGEST_KEPT_SIDE = 96
+# How many images a recipe looks at to find its fields.
+NUM_LOOKED_AT = 64
 
 
-def train_dataset(
-    source,
-    *,
-    image_size,
-    channels,
-    batch_size,
-    seed,
-    crop="resize",
-    shift_pixels=0,
-    flip=False,
-    value_range=(-1, 1),
-    start_epoch=0,
-    cache=False,
-):
-    """Augmented training batches without end, `steps_per_epoch` in each epoch.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageRecipe(Recipe):
+    """Images of one size, float32 `(height, width, channels)`.
 
     Args:
-        source: `Source` of images.
         image_size: (height, width) of the batches.
         channels: 1 or 3.
-        batch_size: int, the number of images in a batch.
-        seed: int in [0, 2**32), for the order and the augmentation.
-        crop: "resize" for the whole image, or "inception" for random boxes.
-        shift_pixels: int, how far images move at random; what enters is black.
-        flip: bool, whether half of the images are mirrored.
+        crop: "resize" for the whole image; "inception" for random boxes in training
+            and the middle in evaluation.
         value_range: (low, high), what black and white become.
-        start_epoch: int, the epoch to begin with.
-        cache: bool, whether the decoded images (resized, with "resize") stay in
-            memory after the first epoch.
-
-    Returns:
-        `tf.data.Dataset` of pairs (image, label): float32 of shape
-        (batch_size, height, width, channels) and int32 of shape (batch_size,).
 
     Raises:
         ValueError: if an argument is out of its range.
     """
-    _check_recipe(image_size, channels, crop, value_range)
-    check_integer("shift_pixels", shift_pixels, 0)
-    if shift_pixels >= min(image_size):
-        raise ValueError(
-            f"`shift_pixels` must be less than both sides of the image, {image_size}. "
-            f"Received: shift_pixels={shift_pixels!r}"
-        )
-    if crop == "resize":
-        ops = [decode_image(channels), resize(image_size)]
-        cached_ops = ops
-    else:
-        ops = [inception_crop(image_size, channels)]
-        cached_ops = [decode_image(channels)]
-    augmentation = [
-        *([shift(shift_pixels)] if shift_pixels else []),
-        *([flip_left_right()] if flip else []),
-        scale(*value_range),
-    ]
-    if not cache:
-        cached_ops = []
-    elif crop == "resize":
-        ops = []
-    return train_batches(
-        source,
-        batch_size=batch_size,
-        ops=[*ops, *augmentation],
-        seed=seed,
-        start_epoch=start_epoch,
-        cached_ops=cached_ops,
-    )
+
+    modality: ClassVar[str] = "image"
+    inputs: ClassVar[str] = "image"
+
+    image_size: tuple[int, int]
+    channels: int
+    crop: str = "resize"
+    value_range: tuple[float, float] = (-1.0, 1.0)
+
+    def __post_init__(self):
+        check_image_size(self.image_size)
+        check_choice("channels", self.channels, (1, 3))
+        check_choice("crop", self.crop, CROPS)
+        check_value_range(self.value_range)
+        # As tuples, from whatever a config or a JSON file has.
+        object.__setattr__(self, "image_size", tuple(self.image_size))
+        object.__setattr__(self, "value_range", tuple(self.value_range))
+
+    @classmethod
+    def from_source(cls, source, **given):
+        """A recipe whose fields are found from the first images, where not given.
+
+        Args:
+            source: `Source` of images.
+            **given: values of fields. By default `image_size` is the size that the
+                images share where it is at most 96 a side, else 64 x 64; `channels`
+                is 1 if all of them are grey, else 3.
+
+        Raises:
+            ValueError: if a value is out of its range, or one of these images cannot
+                be decoded.
+        """
+        given = {name: value for name, value in given.items() if value is not None}
+        if not {"image_size", "channels"} <= given.keys():
+            given = {**_find_shape(source), **given}
+        return cls(**given)
+
+    def training_ops(self, cache=False, *, shift_pixels=0, flip=False):
+        """See `Recipe.training_ops`.
+
+        Args:
+            cache: bool, whether the decoded images (resized, with "resize") will be
+                kept in memory.
+            shift_pixels: int, how far images move at random; what enters is black.
+            flip: bool, whether half of the images are mirrored.
+        """
+        check_integer("shift_pixels", shift_pixels, 0)
+        if shift_pixels >= min(self.image_size):
+            raise ValueError(
+                "`shift_pixels` must be less than both sides of the image, "
+                f"{self.image_size}. Received: shift_pixels={shift_pixels!r}"
+            )
+        if self.crop == "resize":
+            cached_ops = [decode_image(self.channels), resize(self.image_size)]
+            ops = []
+        else:
+            # Of an image that nobody keeps, only the box is decoded.
+            cached_ops = [decode_image(self.channels)] if cache else []
+            ops = [inception_crop(self.image_size, self.channels)]
+        if not cache:
+            cached_ops, ops = [], [*cached_ops, *ops]
+        return cached_ops, [
+            *ops,
+            *([shift(shift_pixels)] if shift_pixels else []),
+            *([flip_left_right()] if flip else []),
+            scale(*self.value_range),
+        ]
+
+    def evaluation_ops(self):
+        fit = resize if self.crop == "resize" else resize_small_then_center_crop
+        return [
+            decode_image(self.channels),
+            fit(self.image_size),
+            scale(*self.value_range),
+        ]
+
+    def example(self, item):
+        """The example of an array: (H, W) or (H, W, channels), uint8, or float in
+        [0, 1]."""
+        return {"image": tf.constant(check_image_array(item, rank=3))}
+
+    def describe(self):
+        height, width = self.image_size
+        return f"images of {height} x {width} x {self.channels}"
+
+    def _check_items(self, items):
+        super()._check_items(items)
+        if isinstance(items, np.ndarray) and items.ndim == 3 and items.shape[-1] <= 4:
+            raise ValueError(
+                "`items` must be a sequence; pass a single image as image[None]. "
+                f"Received: shape={items.shape}"
+            )
 
 
-def eval_dataset(
-    source, *, image_size, channels, batch_size, crop="resize", value_range=(-1, 1)
-):
-    """Each image once, in the order of the source, without augmentation.
-
-    Args:
-        source: `Source` of images.
-        image_size: (height, width) of the batches.
-        channels: 1 or 3.
-        batch_size: int, the number of images in a batch.
-        crop: as in training: "resize" for the whole image; with "inception" the
-            middle is evaluated.
-        value_range: (low, high), what black and white become.
-
-    Returns:
-        `tf.data.Dataset` of pairs (image, label): float32 of shape
-        (n, height, width, channels) and int32 of shape (n,), n <= `batch_size`.
-
-    Raises:
-        ValueError: if an argument is out of its range.
-    """
-    ops = _eval_ops(image_size, channels, crop, value_range)
-    return eval_batches(source, batch_size=batch_size, ops=ops)
-
-
-def preprocess(images, *, image_size, channels, crop="resize", value_range=(-1, 1)):
-    """Takes pictures through the very steps of `eval_dataset`.
-
-    Args:
-        images: sequence of paths (str, bytes or path-like) and arrays of shape
-            (H, W) or (H, W, channels), uint8 or float in [0, 1], of any sizes; one
-            array of shape (N, H, W, channels) is such a sequence as well.
-        image_size: (height, width) of the batch.
-        channels: 1 or 3.
-        crop: "resize" or "inception", as in training.
-        value_range: (low, high), what black and white become.
-
-    Returns:
-        float32 array of shape (N, height, width, channels).
-
-    Raises:
-        ValueError: if an argument is out of its range, or an image cannot be
-            decoded.
-    """
-    if isinstance(images, str | bytes | os.PathLike):
-        raise ValueError(
-            f"`images` must be a sequence of paths or arrays. Received: {images!r}"
-        )
-    if not len(images):
-        raise ValueError("`images` must not be empty. Received: 0 images")
-    if isinstance(images, np.ndarray) and images.ndim == 3 and images.shape[-1] <= 4:
-        raise ValueError(
-            "`images` must be a sequence; pass a single image as image[None]. "
-            f"Received: shape={images.shape}"
-        )
-    ops = _eval_ops(image_size, channels, crop, value_range)
-    with tf.device("CPU"):  # Where `tf.data` works, for the very same numbers.
-        return np.stack([_preprocess_one(image, ops) for image in images])
-
-
-def find_image_shape(source, num_images=64):
-    """Chooses the shape of the batches from the first images of a source.
-
-    Args:
-        source: `Source` of images.
-        num_images: int, how many images to look at.
-
-    Returns:
-        (height, width, channels): the size that the images share where it is at most
-        96 a side, else 64x64; one channel if all of them are grey, else three.
-
-    Raises:
-        ValueError: if one of these images cannot be decoded.
-    """
-    decode = decode_image()
-    shapes = source.dataset.take(num_images).map(
-        lambda example: tf.shape(decode(example)["image"])
-    )
-    with readable_errors(source):
-        shapes = np.array(list(shapes.as_numpy_iterator()))
-    sizes = np.unique(shapes[:, :2], axis=0)
-    keeps_size = len(sizes) == 1 and sizes.max() <= LARGEST_KEPT_SIDE
-    height, width = sizes[0].tolist() if keeps_size else DEFAULT_SIZE
-    # Files have 1 or 2 channels, without or with transparency, when grey.
-    return height, width, 1 if shapes[:, 2].max() < 3 else 3
-
-
-def _eval_ops(image_size, channels, crop, value_range):
-    _check_recipe(image_size, channels, crop, value_range)
-    fit = resize if crop == "resize" else resize_small_then_center_crop
-    return [decode_image(channels), fit(image_size), scale(*value_range)]
-
-
-def _preprocess_one(image, ops):
-    if isinstance(image, str | bytes | os.PathLike):
-        example = {"path": tf.constant(os.fsencode(image))}
-    else:
-        example = {"image": tf.constant(check_image_array(image, rank=3))}
-    try:
-        for op in ops:
-            example = op(example)
-    except tf.errors.OpError as error:
-        if "path" not in example:
-            raise
-        raise ValueError(describe_failure(error, example["path"])) from None
-    return example["image"].numpy()
-
-
-def _check_recipe(image_size, channels, crop, value_range):
+def check_image_size(image_size):
+    """Raises `ValueError` unless `image_size` is a pair of positive integers."""
     if not isinstance(image_size, tuple | list) or len(image_size) != 2:
         raise ValueError(
             "`image_size` must be a pair (height, width). "
@@ -220,8 +145,10 @@ def _check_recipe(image_size, channels, crop, value_range):
         )
     for side in image_size:
         check_integer("image_size", side, 1)
-    check_choice("channels", channels, (1, 3))
-    check_choice("crop", crop, CROPS)
+
+
+def check_value_range(value_range):
+    """Raises `ValueError` unless `value_range` is a pair of numbers, low < high."""
     is_pair = (
         isinstance(value_range, tuple | list)
         and len(value_range) == 2
@@ -232,3 +159,25 @@ def _check_recipe(image_size, channels, crop, value_range):
             "`value_range` must be a pair of finite numbers (low, high), low < high. "
             f"Received: value_range={value_range!r}"
         )
+
+
+def _find_shape(source):
+    """The `image_size` and `channels` of batches, from the first images."""
+    decode = decode_image()
+    shapes = source.dataset.take(NUM_LOOKED_AT).map(
+        lambda example: tf.shape(decode(example)["image"])
+    )
+    try:
+        shapes = np.array(list(shapes.as_numpy_iterator()))
+    except READING_ERRORS:
+        sentence = find_broken(source, decode, "image")
+        if sentence is None:
+            raise
+        raise ValueError(sentence) from None
+    sizes = np.unique(shapes[:, :2], axis=0)
+    keeps_size = len(sizes) == 1 and sizes.max() <= LARGEST_KEPT_SIDE
+    # Files have 1 or 2 channels, without or with transparency, when grey.
+    return {
+        "image_size": tuple(sizes[0].tolist()) if keeps_size else DEFAULT_SIZE,
+        "channels": 1 if shapes[:, 2].max() < 3 else 3,
+    }

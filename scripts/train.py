@@ -8,7 +8,6 @@ The same command again resumes an interrupted run. DIR receives `metrics.json`,
 `checkpoints/`.
 """
 
-import json
 import os
 import pathlib
 import platform
@@ -26,8 +25,9 @@ from ml_collections import config_flags
 
 import keras_perceiver as kp
 import training_run
+from adapters import build_adapter
 from keras_perceiver import visualize
-from pipelines import image
+from pipelines.recipes import find_recipe, save_recipe
 from pipelines.sources import load_source
 
 FLAGS = flags.FLAGS
@@ -55,51 +55,37 @@ def main(argv):
         split: load_source(
             config.data.source,
             split,
+            modality=config.modality,
             seed=config.seed,
             validation_fraction=config.data.validation_fraction,
             test_fraction=config.data.test_fraction,
         )
         for split in ("train", "validation", "test")
     }
-    *found_size, found_channels = image.find_image_shape(sources["train"])
-    shape = {
-        "image_size": tuple(config.data.image_size or found_size),
-        "channels": config.data.channels or found_channels,
-    }
-    reading = {
-        **shape,
-        "crop": config.data.crop,
-        "value_range": tuple(config.data.value_range),
-    }
+    recipe = find_recipe(config.modality).from_source(
+        sources["train"], **config.data.recipe
+    )
     first_epoch = training_run.epochs_done(workdir)
-    train = image.train_dataset(
+    train = recipe.train_dataset(
         sources["train"],
         batch_size=config.batch_size,
         seed=config.seed,
-        shift_pixels=config.data.shift_pixels,
-        flip=config.data.flip,
         start_epoch=first_epoch,
         cache=config.data.cache,
-        **reading,
+        **config.data.augmentation,
     )
-    steps_per_epoch = image.steps_per_epoch(sources["train"], config.batch_size)
+    steps_per_epoch = recipe.steps_per_epoch(sources["train"], config.batch_size)
     validation, test = (
-        image.eval_dataset(sources[split], batch_size=config.batch_size, **reading)
+        recipe.eval_dataset(sources[split], batch_size=config.batch_size)
         for split in ("validation", "test")
     )
     classes = sources["train"].classes
-    training_run.describe(sources, shape)
+    training_run.describe(sources, recipe)
 
     # === Model ===
     with strategy.scope():
-        settings = config.model.to_dict()
-        positions = kp.FourierPositions(
-            num_bands=settings.pop("num_bands"), max_resolution=shape["image_size"]
-        )
-        adapter = kp.inputs.ImageInput(
-            (*shape["image_size"], shape["channels"]), positions
-        )
-        backbone = kp.PerceiverBackbone(adapter, **settings)
+        adapter = build_adapter(recipe, config.adapter)
+        backbone = kp.PerceiverBackbone(adapter, **config.model)
         model = kp.PerceiverClassifier(backbone, len(classes))
 
         # === Optimizer ===
@@ -137,9 +123,10 @@ def main(argv):
         f"{steps_per_epoch} steps, {first_epoch} of them done."
     )
     items = {split: source.num_items for split, source in sources.items()}
-    training_run.claim(workdir, config, {"classes": classes, "items": items, **shape})
+    data = {"classes": classes, "items": items, **recipe.get_config()}
+    training_run.claim(workdir, config, data)
     training_run.restore(model, workdir)
-    with training_run.readable_errors(sources):
+    with training_run.readable_errors(recipe, sources):
         if first_epoch < config.epochs:
             model.fit(
                 train,
@@ -153,20 +140,19 @@ def main(argv):
         training_run.check_finite(history)
 
     # === Report ===
-    with training_run.readable_errors(sources):
+    with training_run.readable_errors(recipe, sources):
         scores = model.evaluate(test, verbose=0, return_dict=True)
         # From all over the test set, which may be sorted by class.
         apart = max(1, sources["test"].num_items // 8)
         examples, labels = next(iter(test.unbatch().shard(apart, 0).batch(8)))
     folder = workdir / "model"
     model.save_to_preset(str(folder))
-    (folder / "pipeline.json").write_text(
-        json.dumps({"modality": "image", "classes": classes, **reading}, indent=2)
-    )
+    save_recipe(recipe, classes, folder / "pipeline.json")
     report = workdir / "report"
     report.mkdir(exist_ok=True)
     visualize.plot_learning_curves(history, report / "learning_curves.png")
-    visualize.plot_attention_maps(model, examples, report / "attention_maps.png")
+    if recipe.modality == "image":
+        visualize.plot_attention_maps(model, examples, report / "attention_maps.png")
     metrics = {
         "test_accuracy": scores["accuracy"],
         "test_loss": scores["loss"],
@@ -194,7 +180,9 @@ def main(argv):
 
     reloaded = kp.PerceiverClassifier.from_preset(folder)
     start = time.perf_counter()
-    probabilities = keras.ops.softmax(reloaded(examples[:1]))[0]
+    probabilities = keras.ops.softmax(
+        reloaded(tf.nest.map_structure(lambda x: x[:1], examples))
+    )[0]
     best = int(np.argmax(probabilities))
     print(
         f"Reloaded from {folder}: the first test item is {classes[best]!r} with "

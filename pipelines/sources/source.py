@@ -15,9 +15,12 @@ class Source:
     Attributes:
         dataset: finite `tf.data.Dataset` of dicts, always in the same order. Each
             has "label" (int32 scalar), "index" (int64 scalar, the position in this
-            dataset) and one form of the input: "image" (uint8, or float in [0, 1],
-            of shape (H, W, channels)), "encoded" (string scalar, the bytes of a
-            file) or "path" (string scalar).
+            dataset) and one form of the input: "path" (string scalar), "encoded"
+            (string scalar, the bytes of a file), or the data itself:
+            "image", uint8 or float in [0, 1], (H, W, channels);
+            "video", uint8 (T, H, W, channels);
+            "audio", float32 in [-1, 1], (samples,), with "rate", int32 scalar, in Hz;
+            "points", float32 (n, 3 + features); or "text", a string scalar.
         num_items: int, the number of examples.
         classes: tuple of str, the name of each label.
         name: str, what messages call this source.

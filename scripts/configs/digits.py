@@ -14,5 +14,5 @@ def get_config():
     config.data.source = "builtin:mnist5k"
     config.data.validation_fraction = 0.05
     # The highest of 6 bands, 14, is the Nyquist rate of 28 pixels.
-    config.model.num_bands = 6
+    config.adapter.num_bands = 6
     return config

@@ -9,48 +9,17 @@ channels are found from the pictures where they are not given.
 
 from ml_collections import config_dict
 
+from configs import base
+
 
 def get_config():
-    config = config_dict.ConfigDict()
-    config.seed = 0
-    config.epochs = 50
-    config.batch_size = 64
-    config.strategy = "none"
-    config.jit_compile = True
-
-    # Data section
-    config.data = data = config_dict.ConfigDict()
-    data.source = "folder:PATH"
-    data.validation_fraction = 0.1
-    data.test_fraction = 0.2
-    # The size and channels of what the model sees; None: found from the pictures.
-    data.image_size = config_dict.placeholder(tuple)
-    data.channels = config_dict.placeholder(int)
-    data.crop = "resize"
-    data.shift_pixels = 2
-    data.flip = False
-    data.value_range = (-1.0, 1.0)
-    data.cache = True
-
-    # Model section
-    config.model = model = config_dict.ConfigDict()
-    model.num_latents = 32
-    model.latent_dim = 64
-    model.num_cross_attends = 3
-    model.num_latent_blocks = 3
-    model.num_layers_per_block = 2
-    model.num_cross_heads = 1
-    model.num_self_heads = 4
-    model.cross_attend_sharing = "all_but_first"
-    model.latent_block_sharing = "all"
-    model.dropout_rate = 0.0
-    model.num_bands = 12
-    model.dtype = "float32"
-
-    # Optimizer section
-    config.optimizer = optimizer = config_dict.ConfigDict()
-    optimizer.learning_rate = 2e-3
-    optimizer.weight_decay = 0.05
-    optimizer.warmup_epochs = 2
-    optimizer.clip_norm = 1.0
+    config = base.get_config()
+    config.modality = "image"
+    config.data.recipe.image_size = config_dict.placeholder(tuple)
+    config.data.recipe.channels = config_dict.placeholder(int)
+    config.data.recipe.crop = "resize"
+    config.data.recipe.value_range = (-1.0, 1.0)
+    config.data.augmentation.shift_pixels = 2
+    config.data.augmentation.flip = False
+    config.adapter.num_bands = 12
     return config

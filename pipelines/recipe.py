@@ -1,0 +1,207 @@
+"""What every recipe does: from a source of one modality to batches for a model."""
+
+import abc
+import contextlib
+import dataclasses
+import os
+from typing import ClassVar
+
+import numpy as np
+import tensorflow as tf
+
+from pipelines.dataset import chain, eval_batches, steps_per_epoch, train_batches
+from pipelines.errors import READING_ERRORS, describe_failure, find_broken
+from pipelines.sources.modalities import MODALITIES
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Recipe(abc.ABC):
+    """How raw data of one modality becomes what a model reads.
+
+    Its fields are what must be the same in training and afterwards: sizes, rates, the
+    range of values. They are numbers, strings and tuples of them, so that a recipe can
+    be written beside a model. What happens in training alone, augmentation, is no
+    field.
+
+    Attributes:
+        modality: str, a key of `MODALITIES`.
+        inputs: str, the entry of an example that goes into the batch; or a tuple of
+            them, which makes the batch's inputs a dict.
+    """
+
+    modality: ClassVar[str]
+    inputs: ClassVar[str | tuple[str, ...]]
+
+    @classmethod
+    @abc.abstractmethod
+    def from_source(cls, source, **given):
+        """A recipe whose fields are found from the data, where they are not given.
+
+        Args:
+            source: `Source`, looked at as far as needed.
+            **given: values of fields; `None` is one that is not given.
+
+        Raises:
+            ValueError: if a value is out of its range, or an item cannot be decoded.
+        """
+
+    @abc.abstractmethod
+    def training_ops(self, cache=False, **augmentation):
+        """The steps from an example of a source to one of a training batch.
+
+        Args:
+            cache: bool, whether decoded examples will be kept in memory.
+            **augmentation: what is done at random, as the modality has it.
+
+        Returns:
+            Pair of lists of functions from example to example: those whose results
+            may be kept, and those that follow, which may draw from `example["seed"]`.
+        """
+
+    @abc.abstractmethod
+    def evaluation_ops(self):
+        """The steps from an example of a source to one of an evaluation batch."""
+
+    @abc.abstractmethod
+    def example(self, item):
+        """The example of an item in memory, an array or what else the modality has.
+
+        Raises:
+            ValueError: if the item is not of this modality.
+        """
+
+    @abc.abstractmethod
+    def describe(self):
+        """What the model will see, for people: "images of 28 x 28 x 1"."""
+
+    def train_dataset(
+        self, source, *, batch_size, seed, start_epoch=0, cache=False, **augmentation
+    ):
+        """Augmented training batches without end, `steps_per_epoch` in each epoch.
+
+        Args:
+            source: `Source` of the modality.
+            batch_size: int, the number of examples in a batch.
+            seed: int in [0, 2**32), for the order and the augmentation.
+            start_epoch: int, the epoch to begin with.
+            cache: bool, whether the decoded examples stay in memory after the first
+                epoch.
+            **augmentation: as `training_ops` of the modality takes it.
+
+        Returns:
+            `tf.data.Dataset` of pairs (inputs, label): inputs of shape
+            (batch_size, ...) and int32 labels of shape (batch_size,).
+
+        Raises:
+            ValueError: if an argument is out of its range.
+        """
+        cached_ops, ops = self.training_ops(cache=cache, **augmentation)
+        return train_batches(
+            source,
+            batch_size=batch_size,
+            ops=ops,
+            seed=seed,
+            start_epoch=start_epoch,
+            cached_ops=cached_ops,
+            inputs=self.inputs,
+        )
+
+    def eval_dataset(self, source, *, batch_size):
+        """Each example once, in the order of the source, without augmentation.
+
+        Args:
+            source: `Source` of the modality.
+            batch_size: int, the number of examples in a batch.
+
+        Returns:
+            `tf.data.Dataset` of pairs (inputs, label): inputs of shape (n, ...) and
+            int32 labels of shape (n,), n <= `batch_size`.
+
+        Raises:
+            ValueError: if `batch_size` is out of its range.
+        """
+        ops = self.evaluation_ops()
+        return eval_batches(source, batch_size=batch_size, ops=ops, inputs=self.inputs)
+
+    def preprocess(self, items):
+        """Takes items through the very steps of `eval_dataset`.
+
+        Args:
+            items: sequence of paths (str, bytes or path-like) and of items in memory.
+
+        Returns:
+            What `eval_dataset` has as the inputs of a batch, as float32 or int32
+            arrays.
+
+        Raises:
+            ValueError: if an item cannot be decoded, or is not of this modality.
+        """
+        self._check_items(items)
+        ops = self.evaluation_ops()
+        with tf.device("CPU"):  # Where `tf.data` works, for the very same numbers.
+            examples = [self._preprocess_one(item, ops) for item in items]
+        if isinstance(self.inputs, str):
+            return np.stack([example[self.inputs] for example in examples])
+        return {
+            key: np.stack([example[key] for example in examples]) for key in self.inputs
+        }
+
+    def _check_items(self, items):
+        """Raises `ValueError` unless `items` is a sequence with something in it."""
+        noun = MODALITIES[self.modality].noun
+        if isinstance(items, str | bytes | os.PathLike):
+            raise ValueError(
+                f"`items` must be a sequence of {noun}s. Received: {items!r}"
+            )
+        if not len(items):
+            raise ValueError("`items` must not be empty. Received: 0 items")
+
+    def _preprocess_one(self, item, ops):
+        if isinstance(item, str | bytes | os.PathLike):
+            example = {"path": tf.constant(os.fsencode(item))}
+        else:
+            example = self.example(item)
+        # Sampled once, like the first example of a source.
+        example["index"] = tf.constant(0, tf.int64)
+        try:
+            return chain(ops)(example)
+        except tf.errors.OpError as error:
+            if "path" not in example:
+                raise
+            noun = MODALITIES[self.modality].noun
+            raise ValueError(describe_failure(error, noun, example["path"])) from None
+
+    @contextlib.contextmanager
+    def readable_errors(self, source):
+        """Names the broken file when reading batches of `source` fails inside.
+
+        Costs nothing while all goes well. On an error of TensorFlow the files are
+        decoded once more, in order, to find the first broken one; an error that has
+        another cause is passed on.
+
+        Args:
+            source: `Source` of the modality.
+
+        Yields:
+            Nothing; iterate over the batches, or call `fit` with them, inside.
+
+        Raises:
+            ValueError: in place of TensorFlow's error, if a file cannot be decoded.
+        """
+        try:
+            yield
+        except READING_ERRORS:
+            noun = MODALITIES[self.modality].noun
+            sentence = find_broken(source, chain(self.evaluation_ops()), noun)
+            if sentence is None:
+                raise
+            raise ValueError(sentence) from None
+
+    @staticmethod
+    def steps_per_epoch(source, batch_size):
+        """Number of full batches in one epoch; what is left over waits for the next."""
+        return steps_per_epoch(source, batch_size)
+
+    def get_config(self):
+        """The fields, as JSON has them."""
+        return {"modality": self.modality, **dataclasses.asdict(self)}

@@ -1,0 +1,47 @@
+"""What the configs of all modalities have in common; they add what they read."""
+
+from ml_collections import config_dict
+
+
+def get_config():
+    config = config_dict.ConfigDict()
+    config.modality = "none"
+    config.seed = 0
+    config.epochs = 50
+    config.batch_size = 64
+    config.strategy = "none"
+    config.jit_compile = True
+
+    # Where the data is, and how it is divided
+    config.data = data = config_dict.ConfigDict()
+    data.source = "folder:PATH"
+    data.validation_fraction = 0.1
+    data.test_fraction = 0.2
+    data.cache = True
+
+    # What the model sees (the fields of the recipe; None: found from the data), what
+    # is done to it at random in training, and how the model reads it
+    data.recipe = config_dict.ConfigDict()
+    data.augmentation = config_dict.ConfigDict()
+    config.adapter = config_dict.ConfigDict()
+
+    # The Perceiver
+    config.model = model = config_dict.ConfigDict()
+    model.num_latents = 32
+    model.latent_dim = 64
+    model.num_cross_attends = 3
+    model.num_latent_blocks = 3
+    model.num_layers_per_block = 2
+    model.num_cross_heads = 1
+    model.num_self_heads = 4
+    model.cross_attend_sharing = "all_but_first"
+    model.latent_block_sharing = "all"
+    model.dropout_rate = 0.0
+    model.dtype = "float32"
+
+    config.optimizer = optimizer = config_dict.ConfigDict()
+    optimizer.learning_rate = 2e-3
+    optimizer.weight_decay = 0.05
+    optimizer.warmup_epochs = 2
+    optimizer.clip_norm = 1.0
+    return config
