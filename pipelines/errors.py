@@ -46,7 +46,7 @@ def find_broken(source, process, noun):
     for example in source.dataset.skip(num_good).take(1):
         try:
             process(example)
-        except tf.errors.OpError as error:
+        except (tf.errors.OpError, ValueError) as error:
             place = f"number {num_good} of {source.name}"
             return describe_failure(error, noun, example.get("path", place))
     return None
@@ -56,8 +56,8 @@ def describe_failure(error, noun, place):
     """Says in a sentence why an item could not be read.
 
     Args:
-        error: `tf.errors.OpError`, what reading it raised. Where a Python function
-            raised a `ValueError`, its message is the reason.
+        error: what reading it raised: `tf.errors.OpError`, or the `ValueError` of a
+            Python function, which TensorFlow wraps inside graphs alone.
         noun: str, what to call the item.
         place: str, or string scalar tensor of a path, where it is.
 
@@ -66,10 +66,13 @@ def describe_failure(error, noun, place):
     """
     if not isinstance(place, str):
         place = place.numpy().decode("utf-8", "backslashreplace")
-    return f"Cannot decode {noun} '{place}': {_reason(error.message)}."
+    return f"Cannot decode {noun} '{place}': {_reason(error)}."
 
 
-def _reason(message):
+def _reason(error):
+    if isinstance(error, ValueError):
+        return str(error).strip().rstrip(".")
+    message = error.message
     # What a Python function raised comes with its name and its stack.
     raised = re.match(r"(?:\w+: )?ValueError: (.*?)\n", message, re.DOTALL)
     if raised:

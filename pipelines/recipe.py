@@ -165,7 +165,7 @@ class Recipe(abc.ABC):
         example["index"] = tf.constant(0, tf.int64)
         try:
             return chain(ops)(example)
-        except tf.errors.OpError as error:
+        except (tf.errors.OpError, ValueError) as error:
             if "path" not in example:
                 raise
             noun = MODALITIES[self.modality].noun

@@ -6,6 +6,11 @@ import importlib
 # for, since each may need a package of its own.
 BUILTIN = {
     "mnist5k": ("image", "pipelines.sources.mnist5k"),
+    "seen_and_heard_digits": (
+        "audio_video",
+        "pipelines.sources.seen_and_heard_digits",
+    ),
+    "spoken_digits": ("audio", "pipelines.sources.spoken_digits"),
 }
 
 
