@@ -8,5 +8,6 @@ from keras_perceiver.models import PerceiverBackbone as PerceiverBackbone
 from keras_perceiver.models import PerceiverClassifier as PerceiverClassifier
 from keras_perceiver.positions import FourierPositions as FourierPositions
 from keras_perceiver.positions import LearnedPositions as LearnedPositions
+from keras_perceiver.positions import MultimodalPositions as MultimodalPositions
 from keras_perceiver.version import __version__ as __version__
 from keras_perceiver.visualize import attention_maps as attention_maps

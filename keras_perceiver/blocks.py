@@ -1,7 +1,5 @@
 """Residual blocks: cross-attention and self-attention, each followed by an MLP."""
 
-import math
-
 import keras
 from keras import ops
 
@@ -9,13 +7,12 @@ from keras_perceiver.attention import Attention, combine_masks, is_recording
 from keras_perceiver.byte_array import ByteArray
 from keras_perceiver.cost import METHODS, choose_method
 from keras_perceiver.initializers import fresh, projection_initializer
-from keras_perceiver.positions import FourierPositions, LearnedPositions
+from keras_perceiver.reading import reader_of
 from keras_perceiver.serialization import serializable
 from keras_perceiver.streaming import CHUNK_BYTES
 from keras_perceiver.validation import (
     check_choice,
     check_divides,
-    check_instance,
     check_positive,
     check_rate,
 )
@@ -117,12 +114,6 @@ def _check_built_width(name, shape, built_norm):
         )
 
 
-def _shapes_agree(a, b):
-    return len(a) == len(b) and all(
-        None in (one, other) or one == other for one, other in zip(a, b, strict=True)
-    )
-
-
 class _AttentionBlock(keras.layers.Layer):
     """What cross-attention and self-attention blocks have in common."""
 
@@ -218,8 +209,9 @@ class CrossAttention(_AttentionBlock):
 
     Args:
         num_heads: int, H. Must divide `qk_dim` and `v_dim`.
-        positions: `kp.FourierPositions`, `kp.LearnedPositions` or `None`. Where the
-            inputs are. With it, `inputs` is content on its grid.
+        positions: `kp.FourierPositions`, `kp.LearnedPositions`,
+            `kp.MultimodalPositions` or `None`. Where the inputs are. With it, `inputs`
+            is content on its grid, or a dict with the content of each modality.
         qk_dim: int, `"inputs"` or `"queries"`. Total width of queries and keys;
             the words take the width C of the inputs, or D of the queries.
         v_dim: int or `None`. Total width of values. Defaults to `qk_dim`.
@@ -242,9 +234,12 @@ class CrossAttention(_AttentionBlock):
     Call arguments:
         queries: float tensor `(B, N, D)`.
         inputs: float tensor `(B, M, C)`, or content `(B, n_1, ..., n_d, c)` on a
-            grid where `positions` is given; M is then the product of its sizes.
+            grid where `positions` is given; M is then the product of its sizes. With
+            `kp.MultimodalPositions`, a dict from the name of each modality to such a
+            tensor; M is the sum of theirs, in the order of the names.
         queries_mask: optional bool tensor `(B, N)`.
-        inputs_mask: optional bool tensor `(B, M)` or `(B, n_1, ..., n_d)`.
+        inputs_mask: optional bool tensor `(B, M)` or `(B, n_1, ..., n_d)`, or a dict
+            from the names of some modalities to such tensors.
         attention_mask: optional bool tensor `(B, N, M)`.
         training: bool or `None`.
 
@@ -292,21 +287,16 @@ class CrossAttention(_AttentionBlock):
             kernel_initializer=kernel_initializer,
             **kwargs,
         )
-        if positions is not None:
-            check_instance(
-                (FourierPositions, LearnedPositions),
-                "`kp.FourierPositions` or `kp.LearnedPositions`",
-                positions=positions,
-            )
         check_choice(("auto", *METHODS), method=method)
         check_positive(chunk_bytes=chunk_bytes)
         self.positions = positions
+        self.reader = reader_of(positions)
         self.use_query_residual = use_query_residual
         self.method = method
         self.chunk_bytes = chunk_bytes
         # What `record_attention` calls it; a decoder's reads latents, not inputs.
         self.record_kind = "cross_attention"
-        if method == "grid" and not self._has_grid():
+        if method == "grid" and not self.reader.has_grid:
             raise ValueError(
                 '`method="grid"` serves content on a grid with `kp.FourierPositions`; '
                 '"dense" and "projected" serve any inputs. '
@@ -319,15 +309,14 @@ class CrossAttention(_AttentionBlock):
                 "`queries` must have the shape (batch, queries, channels). "
                 f"Received: queries of shape {tuple(queries_shape)}"
             )
-        inputs_shape = self._flat_shape(inputs_shape)
-        widths = {"inputs": inputs_shape[-1], "queries": queries_shape[-1]}
+        flat_shape = self.reader.flat_shape(inputs_shape)
+        self.reader.build(inputs_shape)
+        widths = {"inputs": flat_shape[-1], "queries": queries_shape[-1]}
         qk_dim = widths.get(self.qk_dim, self.qk_dim)
-        if self.positions is not None and not self.positions.built:
-            self.positions.build()
         kwargs = {"dtype": self.dtype_policy}
         self.query_norm = norm(queries_shape, name="query_norm", **kwargs)
-        self.inputs_norm = norm(inputs_shape, name="inputs_norm", **kwargs)
-        self._build_sublayers(self.record_kind, qk_dim, queries_shape, inputs_shape)
+        self.inputs_norm = norm(flat_shape, name="inputs_norm", **kwargs)
+        self._build_sublayers(self.record_kind, qk_dim, queries_shape, flat_shape)
 
     def call(
         self,
@@ -339,15 +328,12 @@ class CrossAttention(_AttentionBlock):
         training=None,
     ):
         # Keras casts floats alone, and pixels may come as integers.
-        queries, inputs = (ops.cast(x, self.compute_dtype) for x in (queries, inputs))
-        self._check_widths(queries.shape, inputs.shape)
-        batch, num_inputs, _ = self._flat_shape(inputs.shape)
-        if inputs_mask is not None:
-            inputs_mask = self._flat_mask(inputs_mask, inputs)
-            # Even what is no number must not matter where it is masked.
-            open_shape = (-1, *ops.shape(inputs)[1:-1], 1)
-            is_open = ops.reshape(ops.cast(inputs_mask, "bool"), open_shape)
-            inputs = ops.where(is_open, inputs, ops.zeros_like(inputs))
+        queries = ops.cast(queries, self.compute_dtype)
+        inputs = self.reader.cast(inputs, self.compute_dtype)
+        shape = shape_of(inputs)
+        self._check_widths(queries.shape, shape)
+        batch, num_inputs, _ = self.reader.flat_shape(shape)
+        inputs, inputs_mask = self.reader.hide(inputs, inputs_mask)
         sizes = (batch, queries.shape[1], num_inputs)
         mask = combine_masks(sizes, queries_mask, inputs_mask, attention_mask)
         x = self._attend(self.query_norm(queries), inputs, mask, training)
@@ -357,7 +343,7 @@ class CrossAttention(_AttentionBlock):
         return self._add_mlp(x, training)
 
     def _attend(self, queries, inputs, mask, training):
-        method = self.method_for(queries.shape, inputs.shape)
+        method = self.method_for(queries.shape, shape_of(inputs))
         # Records show weights, and quantized kernels have no transposed product: both
         # need the keys.
         if is_recording() or self.attention.key.quantization_mode is not None:
@@ -367,19 +353,15 @@ class CrossAttention(_AttentionBlock):
         if method == "projected":
             return self.attention(
                 queries,
-                self.inputs_norm(self.dense(inputs)),
+                self.inputs_norm(self.reader.dense(inputs)),
                 attention_mask=mask,
                 training=training,
             )
         dtype = "float64" if self.compute_dtype == "float64" else "float32"
         if method == "grid":
-            batch, *grid, width = ops.shape(inputs)
-            content = ops.reshape(inputs, (batch, math.prod(grid), width))
-            byte_array = ByteArray(
-                ops.cast(content, dtype), self.positions, tuple(grid)
-            )
+            byte_array = self.reader.byte_array(inputs, dtype)
         else:
-            content = ops.cast(self.dense(inputs), dtype)
+            content = ops.cast(self.reader.dense(inputs), dtype)
             # Products of rows that are centred do not see the mean of an input, but
             # float32 does where it is large.
             content = content - ops.mean(content, axis=-1, keepdims=True)
@@ -400,35 +382,19 @@ class CrossAttention(_AttentionBlock):
         """
         if self.method != "auto":
             return self.method
-        _, num_inputs, channels = self._flat_shape(inputs_shape)
         attention = self.attention
         return choose_method(
             num_queries=queries_shape[1],
-            num_inputs=num_inputs,
-            channels=channels,
-            content_channels=inputs_shape[-1],
+            parts=self.reader.parts(inputs_shape),
+            channels=self.reader.flat_shape(inputs_shape)[-1],
             heads=self.num_heads,
             qk_dim=attention.qk_dim,
             v_dim=attention.v_dim,
-            has_grid=self._has_grid(),
         )
 
-    def _has_grid(self):
-        return isinstance(self.positions, FourierPositions)
-
     def dense(self, inputs):
-        """The dense byte array `(B, M, C)`: content, then positions."""
-        if self.positions is None:
-            return inputs
-        batch, *grid, content_width = ops.shape(inputs)
-        features = self.positions.grid(grid)
-        features = ops.cast(features, inputs.dtype)
-        width = features.shape[-1]
-        num_inputs = math.prod(grid)
-        content = ops.reshape(inputs, (batch, num_inputs, content_width))
-        features = ops.reshape(features, (1, num_inputs, width))
-        features = ops.broadcast_to(features, (batch, num_inputs, width))
-        return ops.concatenate([content, features], axis=-1)
+        """The dense byte array `(B, M, C)`: content, positions, padding."""
+        return self.reader.dense(inputs)
 
     def compute_output_shape(self, queries_shape, inputs_shape):
         self._check_widths(queries_shape, inputs_shape)
@@ -459,67 +425,27 @@ class CrossAttention(_AttentionBlock):
         if not self.built:
             return
         _check_built_width("queries", queries_shape, self.query_norm)
-        if None not in (queries_shape[0], inputs_shape[0]) and (
-            queries_shape[0] != inputs_shape[0]
-        ):
+        batch, _, width = self.reader.flat_shape(inputs_shape)
+        if None not in (queries_shape[0], batch) and queries_shape[0] != batch:
             raise ValueError(
                 "`queries` and `inputs` must have the same batch size. Received: "
                 f"queries of shape {tuple(queries_shape)}, inputs of shape "
-                f"{tuple(inputs_shape)}"
+                f"{inputs_shape}"
             )
-        width = self._flat_shape(inputs_shape)[-1]
         built_width = self.inputs_norm.gamma.shape[0]
         if width != built_width:
             raise ValueError(
                 f"`inputs` must have {built_width} channels, those of the positions "
                 f"included, as when the layer was built. Received: {width} channels, "
-                f"inputs of shape {tuple(inputs_shape)}"
+                f"inputs of shape {inputs_shape}"
             )
 
-    def _flat_mask(self, mask, inputs):
-        """`(B, M)` from `(B, M)` or `(B, n_1, ..., n_d)`."""
-        mask = ops.convert_to_tensor(mask)
-        sizes = tuple(mask.shape[1:])
-        allowed = [(self._flat_shape(inputs.shape)[1],), tuple(inputs.shape[1:-1])]
-        if not any(_shapes_agree(sizes, shape) for shape in allowed):
-            raise ValueError(
-                "`inputs_mask` must have one entry for each input, (batch, inputs) or "
-                f"that of their grid. Received: inputs_mask of shape "
-                f"{tuple(mask.shape)} for inputs of shape {tuple(inputs.shape)}"
-            )
-        if len(sizes) == 1:
-            return mask
-        return ops.reshape(mask, (ops.shape(mask)[0], -1))
 
-    def _flat_shape(self, inputs_shape):
-        """The shape `(B, M, C)` of the byte array."""
-        shape = tuple(inputs_shape)
-        if self.positions is None:
-            if len(shape) != 3:
-                raise ValueError(
-                    "`inputs` must have the shape (batch, inputs, channels) where no "
-                    "`positions` are given; content on a grid needs them. "
-                    f"Received: inputs of shape {shape}"
-                )
-            flat = shape
-        else:
-            if len(shape) < 3:
-                raise ValueError(
-                    "`inputs` must be content on a grid, (batch, n_1, ..., channels). "
-                    f"Received: inputs of shape {shape}"
-                )
-            grid = shape[1:-1]
-            num_inputs = None if None in grid else math.prod(grid)
-            width = None
-            if shape[-1] is not None:
-                width = shape[-1] + self.positions.channels(grid)
-            flat = (shape[0], num_inputs, width)
-        if flat[-1] is None:
-            raise ValueError(
-                "The last axis of `inputs`, its channels, must be known. "
-                f"Received: inputs of shape {shape}"
-            )
-        return flat
+def shape_of(inputs):
+    """The static shape of a tensor, or that of each in a dict."""
+    if isinstance(inputs, dict):
+        return {name: tuple(x.shape) for name, x in inputs.items()}
+    return tuple(inputs.shape)
 
 
 @serializable

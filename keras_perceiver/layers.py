@@ -10,3 +10,4 @@ from keras_perceiver.encoder import LatentArray as LatentArray
 from keras_perceiver.encoder import LatentBlock as LatentBlock
 from keras_perceiver.positions import FourierPositions as FourierPositions
 from keras_perceiver.positions import LearnedPositions as LearnedPositions
+from keras_perceiver.positions import MultimodalPositions as MultimodalPositions

@@ -14,6 +14,16 @@ def check_positive(**named_values):
             )
 
 
+def check_not_negative(**named_values):
+    """Raises `ValueError` unless every value is an integer of at least 0."""
+    for name, value in named_values.items():
+        is_integer = isinstance(value, numbers.Integral)
+        if isinstance(value, bool) or not is_integer or value < 0:
+            raise ValueError(
+                f"`{name}` must be an integer of at least 0. Received: {name}={value!r}"
+            )
+
+
 def check_rate(**named_values):
     """Raises `ValueError` unless every value lies in [0, 1)."""
     for name, value in named_values.items():

@@ -1,9 +1,24 @@
+import json
+import re
+
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
 import keras_perceiver as kp
-from helpers import B, C, D, M, N, array, check_layer, gradients, randomize
+from helpers import (
+    B,
+    C,
+    D,
+    M,
+    N,
+    array,
+    check_layer,
+    gradients,
+    randomize,
+    save_and_load,
+)
 from keras_perceiver.attention import masked_softmax
 
 GRID = (2, 3, 5)
@@ -359,8 +374,6 @@ def test_what_is_masked_need_not_be_a_number():
     ],
 )
 def test_bad_arguments(make, sentence):
-    import re
-
     with pytest.raises(ValueError, match=re.escape(sentence)):
         make()
 
@@ -372,3 +385,145 @@ def test_other_channels_than_built():
         ValueError, match=r"`inputs` must have 5 channels.*\(2, 13, 6\)"
     ):
         layer(array(B, N, D), array(B, M, C + 1))
+
+
+def two_modalities(**kwargs):
+    positions = kp.MultimodalPositions(
+        {"image": kp.FourierPositions(2, (3, 5)), "table": None}, min_padding=2
+    )
+    return kp.layers.CrossAttention(positions=positions, **kwargs)
+
+
+def image_and_table():
+    return {"image": array(B, 3, 5, 3, seed=1), "table": array(B, 7, 4, seed=2)}
+
+
+def test_modalities_stand_one_after_the_other():
+    layer, inputs = two_modalities(), image_and_table()
+    queries = array(B, N, D)
+    call(layer, queries, inputs)
+    dense = ops.convert_to_numpy(layer.dense(inputs))
+    features = kp.FourierPositions(2, (3, 5)).grid((3, 5))
+    paddings = layer.positions.paddings
+    for b in range(B):
+        for i in range(15):
+            np.testing.assert_array_equal(
+                dense[b, i],
+                np.concatenate(
+                    [
+                        inputs["image"][b].reshape(15, 3)[i],
+                        np.reshape(features, (15, 10))[i],
+                        np.ravel(paddings["image"].embeddings),
+                    ]
+                ),
+            )
+        for i in range(7):
+            table = np.ravel(paddings["table"].embeddings)
+            row = np.concatenate([inputs["table"][b, i], table])
+            np.testing.assert_array_equal(dense[b, 15 + i], row)
+
+
+def test_a_modality_may_be_missing():
+    """Behind its mask, as if it were not there; what is no number does not matter."""
+    layer, inputs = two_modalities(), image_and_table()
+    queries = array(B, N, D)
+    call(layer, queries, inputs)
+    randomize(layer)
+    present = np.array([True, False])
+    masks = {"table": np.broadcast_to(present[:, None], (B, 7))}
+    result = call(layer, queries, inputs, inputs_mask=masks)
+    inputs["table"][1] = np.nan
+    moved = call(layer, queries, inputs, inputs_mask=masks)
+    np.testing.assert_array_equal(moved, result)
+    dense = kp.layers.CrossAttention()
+    image_alone = layer.dense(inputs)[:, :15]
+    dense.build(queries.shape, image_alone.shape)
+    names = [v.path.partition("/")[2] for v in dense.variables]
+    own = {v.path.partition("/")[2]: v for v in layer.variables}
+    dense.set_weights([own[name] for name in names])
+    np.testing.assert_allclose(
+        call(dense, queries, image_alone)[1], result[1], atol=3e-6
+    )
+
+
+def test_save_and_load_with_modalities(tmp_path):
+    inputs = image_and_table()
+    queries = keras.Input((N, D))
+    symbolic = {
+        name: keras.Input(value.shape[1:], name=name) for name, value in inputs.items()
+    }
+    mask = keras.Input((7,), dtype="bool")
+    layer = two_modalities()
+    result = layer(queries, symbolic, inputs_mask={"table": mask})
+    assert result.shape == (None, N, D)
+    model = keras.Model([queries, symbolic, mask], result)
+    randomize(model)
+    data = [array(B, N, D), inputs, np.arange(B * 7).reshape(B, 7) % 3 > 0]
+    loaded = save_and_load(model, tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded(data), model(data))
+    config = json.loads(json.dumps(layer.get_config()))
+    copy = kp.layers.CrossAttention.from_config(config)
+    assert json.loads(json.dumps(copy.get_config())) == config
+
+
+@pytest.mark.parametrize(
+    "change, sentence",
+    [
+        (lambda x: {**x, "sound": x["table"]}, "unknown ['sound'] and missing []"),
+        (lambda x: {"image": x["image"]}, "unknown [] and missing ['table']"),
+        (lambda x: x["image"], "`inputs` must be a dict of the modalities ['image',"),
+        (
+            lambda x: {**x, "table": x["table"][0]},
+            "`inputs['table']` must have the shape (batch, inputs, channels)",
+        ),
+        (
+            lambda x: {**x, "image": x["image"][0, 0]},
+            "`inputs['image']` must be content on a grid",
+        ),
+        (
+            lambda x: {**x, "image": x["table"]},
+            "`max_resolution` must have one entry for each axis",
+        ),
+        (
+            lambda x: {**x, "table": x["table"][..., :2]},
+            "`inputs['table']` must have 4 channels",
+        ),
+        (
+            lambda x: {**x, "table": x["table"][:1]},
+            "batch sizes {'image': 2, 'table': 1}",
+        ),
+    ],
+)
+def test_bad_modalities(change, sentence):
+    layer, inputs = two_modalities(), image_and_table()
+    call(layer, array(B, N, D), inputs)
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        layer(array(B, N, D), change(inputs))
+
+
+@pytest.mark.parametrize(
+    "mask, sentence",
+    [
+        ({"sound": np.ones((B, 7), bool)}, "`inputs_mask` must be a dict of the"),
+        (np.ones((B, 22), bool), "`inputs_mask` must be a dict of the modalities"),
+        (
+            {"table": np.ones((B, 8), bool)},
+            "`inputs_mask['table']` must have one entry for each input",
+        ),
+        (
+            {"table": np.ones((B, 7), "float32")},
+            "`inputs_mask['table']` must be a boolean mask",
+        ),
+    ],
+)
+def test_bad_masks_of_modalities(mask, sentence):
+    with pytest.raises(ValueError, match=re.escape(sentence)):
+        two_modalities()(array(B, N, D), image_and_table(), inputs_mask=mask)
+
+
+def test_modalities_without_a_grid_and_dicts_without_modalities():
+    positions = kp.MultimodalPositions({"table": None})
+    with pytest.raises(ValueError, match='`method="grid"` serves content on a grid'):
+        kp.layers.CrossAttention(positions=positions, method="grid")
+    with pytest.raises(ValueError, match="may be a dict of modalities where"):
+        kp.layers.CrossAttention()(array(B, N, D), image_and_table())

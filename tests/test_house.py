@@ -17,6 +17,7 @@ FLOORS = [
     ["positions", "dropout", "cost", "loops"],
     ["byte_array", "streaming"],
     ["attention"],
+    ["reading"],
     ["blocks"],
     ["inputs.base"],
     ["inputs.array", "inputs.grid", "inputs.image"],

@@ -1,5 +1,6 @@
 """Grid, dense and projected are one function: values, gradients, masks, dropout."""
 
+import dataclasses
 import math
 
 import keras
@@ -10,58 +11,110 @@ from keras import ops
 import keras_perceiver as kp
 from helpers import B, D, N, gradients, randomize
 
-# grid, content channels, heads, content offset and scale
+
+@dataclasses.dataclass
+class Case:
+    """Content of one modality, or a dict of several; with its positions."""
+
+    shapes: tuple | dict  # Of one example: grid and content channels.
+    heads: int = 1
+    offset: float = 0.0
+    scale: float = 1.0
+    min_padding: int = 0
+    learned: tuple = ()  # Modalities with learned positions.
+    dense: tuple = ()  # Modalities without any.
+
+    def positions(self, dtype):
+        if not isinstance(self.shapes, dict):
+            return kp.FourierPositions(4, self.shapes[:-1], dtype=dtype)
+        positions = {}
+        for name, (*grid, _) in self.shapes.items():
+            positions[name] = kp.FourierPositions(4, grid, dtype=dtype)
+            if name in self.learned:
+                positions[name] = kp.LearnedPositions(grid, 3, dtype=dtype, name=name)
+            if name in self.dense:
+                positions[name] = None
+        return kp.MultimodalPositions(
+            positions, self.min_padding, dtype=dtype, name="positions"
+        )
+
+
 CASES = {
-    "sequence": ((13,), 3, 1, 0.0, 1.0),
-    "image": ((5, 7), 3, 2, 0.0, 1.0),
-    "one row": ((1, 7), 1, 1, 0.0, 1.0),
-    "pixels 0..255": ((5, 7), 3, 1, 128.0, 70.0),
-    "near-zero variance": ((5, 7), 3, 1, 0.0, 1e-6),
-    "wide content": ((3, 5), 64, 4, 0.0, 1.0),
-    "video": ((2, 3, 5), 2, 4, 0.0, 1.0),
-    "rank 4": ((2, 3, 1, 5), 2, 1, 0.0, 1.0),
+    "sequence": Case((13, 3)),
+    "image": Case((5, 7, 3), heads=2),
+    "one row": Case((1, 7, 1)),
+    "pixels 0..255": Case((5, 7, 3), offset=128.0, scale=70.0),
+    "near-zero variance": Case((5, 7, 3), scale=1e-6),
+    "wide content": Case((3, 5, 64), heads=4),
+    "video": Case((2, 3, 5, 2), heads=4),
+    "rank 4": Case((2, 3, 1, 5, 2)),
+    "image and sound": Case(
+        {"image": (3, 5, 3), "audio": (7, 2)}, heads=2, min_padding=4
+    ),
+    # The widest modality has no padding, and the names come in no order.
+    "image, words and table": Case(
+        {"words": (5, 11), "image": (2, 3, 3), "table": (3, 23)},
+        learned=("words",),
+        dense=("table",),
+    ),
+    "one of one": Case({"image": (3, 5, 3)}, min_padding=1),
 }
 QK_DIMS = {1: "inputs", 2: 22, 4: 20}
 
 
+def mapped(function, shapes):
+    """A function of a shape, or of each in a dict."""
+    if isinstance(shapes, dict):
+        return {name: function(shape) for name, shape in shapes.items()}
+    return function(shapes)
+
+
 def make_layer(case, method, dtype="float32", **kwargs):
-    grid, channels, heads, _, _ = CASES[case]
+    case = CASES[case]
     layer = kp.layers.CrossAttention(
-        num_heads=heads,
-        qk_dim=QK_DIMS[heads],
-        positions=kp.FourierPositions(4, grid, dtype=dtype),
+        num_heads=case.heads,
+        qk_dim=QK_DIMS[case.heads],
+        positions=case.positions(dtype),
         method=method,
         dtype=dtype,
         **kwargs,
     )
-    layer.build((B, N, D), (B, *grid, channels))
+    layer.build((B, N, D), mapped(lambda shape: (B, *shape), case.shapes))
     randomize(layer)
     return layer
 
 
 def make_data(case, dtype="float32"):
-    grid, channels, _, offset, scale = CASES[case]
+    case = CASES[case]
     rng = np.random.default_rng(0)
-    content = rng.normal(size=(B, *grid, channels)) * scale + offset
-    # Rounded to float32 first, so that both precisions get the same numbers.
-    return (
-        rng.normal(size=(B, N, D)).astype("float32").astype(dtype),
-        content.astype("float32").astype(dtype),
-    )
+
+    def content(shape):
+        content = rng.normal(size=(B, *shape)) * case.scale + case.offset
+        # Rounded to float32 first, so that both precisions get the same numbers.
+        return content.astype("float32").astype(dtype)
+
+    content = mapped(content, case.shapes)
+    return rng.normal(size=(B, N, D)).astype("float32").astype(dtype), content
 
 
 def values_and_gradients(layer, queries, content, compiled=None, **call):
     """The result, and the gradients of queries, content and every weight."""
 
-    def loss(queries, content):
+    names, contents = [], [content]
+    if isinstance(content, dict):
+        names, contents = list(content), list(content.values())
+
+    def loss(queries, *contents):
+        content = dict(zip(names, contents, strict=True)) if names else contents[0]
         result = layer(queries, content, **call)
         weights = np.random.default_rng(1).normal(size=result.shape)
         return ops.sum(result * ops.cast(weights, result.dtype)), result
 
     result, of_tensors, of_weights = gradients(
-        loss, [queries, content], layer, compiled
+        loss, [queries, *contents], layer, compiled
     )
-    names = ["result", "queries", "content", *(v.path for v in layer.trainable_weights)]
+    names = ["result", "queries", *(names or ["content"])]
+    names += [v.path for v in layer.trainable_weights]
     found = [result, *of_tensors, *of_weights]
     # The softmax does not see the keys' bias: its gradient is rounding alone.
     return {
@@ -81,14 +134,20 @@ def difference(one, other):
 
 def masks(case):
     rng = np.random.default_rng(2)
-    num_inputs = math.prod(CASES[case][0])
-    inputs_mask = rng.random((B, num_inputs)) < 0.7
-    inputs_mask[0] = False  # An example with nothing to read.
+    shapes = CASES[case].shapes
+
+    def mask(shape):
+        mask = rng.random((B, *shape[:-1])) < 0.7
+        mask[0] = False  # An example with nothing to read.
+        return mask
+
+    sizes = mapped(lambda shape: math.prod(shape[:-1]), shapes)
+    num_inputs = sum(sizes.values()) if isinstance(sizes, dict) else sizes
     attention_mask = rng.random((B, N, num_inputs)) < 0.7
     attention_mask[1, 3] = False  # A query with nothing to read.
     return {
         "none": {},
-        "inputs": {"inputs_mask": inputs_mask},
+        "inputs": {"inputs_mask": mapped(mask, shapes)},
         "queries": {"queries_mask": rng.random((B, N)) < 0.7},
         "attention": {"attention_mask": attention_mask},
     }
@@ -115,23 +174,25 @@ def test_exact_in_float32(case, method):
 @pytest.mark.parametrize("method", ["grid", "dense"])
 @pytest.mark.parametrize("mask", ["inputs", "queries", "attention"])
 @pytest.mark.parametrize("chunk_bytes", [1, 300, 2**22])
-def test_masks_and_chunks(method, mask, chunk_bytes):
-    data = make_data("image", "float64")
-    call = masks("image")[mask]
+@pytest.mark.parametrize("case", ["image", "image and sound"])
+def test_masks_and_chunks(case, method, mask, chunk_bytes):
+    data = make_data(case, "float64")
+    call = masks(case)[mask]
     expected = values_and_gradients(
-        make_layer("image", "projected", "float64"), *data, **call
+        make_layer(case, "projected", "float64"), *data, **call
     )
-    layer = make_layer("image", method, "float64", chunk_bytes=chunk_bytes)
+    layer = make_layer(case, method, "float64", chunk_bytes=chunk_bytes)
     received = values_and_gradients(layer, *data, **call)
     assert difference(received, expected) < 1e-10
 
 
 @pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
 @pytest.mark.parametrize("chunk_bytes", [300, 2**22])
-def test_compiled(compiled, chunk_bytes):
-    data = make_data("video")
-    expected = values_and_gradients(make_layer("video", "projected"), *data)
-    layer = make_layer("video", "grid", chunk_bytes=chunk_bytes)
+@pytest.mark.parametrize("case", ["video", "image, words and table"])
+def test_compiled(case, compiled, chunk_bytes):
+    data = make_data(case)
+    expected = values_and_gradients(make_layer(case, "projected"), *data)
+    layer = make_layer(case, "grid", chunk_bytes=chunk_bytes)
     received = values_and_gradients(layer, *data, compiled)
     assert difference(received, expected) < 2e-5
 
@@ -194,7 +255,7 @@ def test_sizes_known_only_at_run_time():
 def test_saved_models_do_not_know_the_method(tmp_path):
     case, data = "image", make_data("image")
     queries = keras.Input((N, D))
-    content = keras.Input((*CASES[case][0], 3))
+    content = keras.Input(CASES[case].shapes)
     results = []
     for method in ("grid", "projected"):
         layer = make_layer(case, method)

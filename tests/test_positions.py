@@ -153,3 +153,44 @@ def test_configs():
 def test_bad_arguments(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+def multimodal(**kwargs):
+    return kp.MultimodalPositions(
+        {
+            "image": kp.FourierPositions(2, (3, 5)),
+            "words": kp.LearnedPositions(7, 4),
+            "table": None,
+        },
+        **kwargs,
+    )
+
+
+SHAPES = {"image": (None, 3, 5, 3), "table": (None, 6, 9), "words": (None, 7, 2)}
+
+
+def test_modalities_are_padded_to_a_common_width():
+    positions = multimodal(min_padding=4)
+    positions.build(SHAPES)
+    # Content and positions: 3 + 10, 9, 2 + 4; the widest and 4.
+    assert positions.num_channels == 17
+    assert list(positions.positions) == ["image", "table", "words"]
+    widths = {name: positions.padding(name).shape for name in SHAPES}
+    assert widths == {"image": (1, 4), "table": (1, 8), "words": (1, 11)}
+    positions = multimodal(min_padding=0)
+    positions.build(SHAPES)
+    assert positions.padding("image").shape == (1, 0)
+    assert len(positions.trainable_variables) == 3  # Two paddings, and the words'.
+
+
+def test_multimodal_config_round_trip():
+    positions = multimodal(min_padding=4, initializer="ones")
+    copy = config_round_trip(positions)
+    copy.build(SHAPES)
+    np.testing.assert_array_equal(copy.padding("table"), np.ones((1, 8)))
+
+
+@pytest.mark.parametrize("given", [{}, {"a": 3}, kp.FourierPositions(2), {3: None}])
+def test_multimodal_positions_must_be_a_dict(given):
+    with pytest.raises(ValueError, match="of several modalities must be a dict from"):
+        kp.MultimodalPositions(given)
