@@ -59,7 +59,7 @@ def resize(size):
         image = example["image"]
         if image.shape[:2] == tuple(size):  # Known beforehand: costs nothing.
             return example
-        return {**example, "image": _resize(image, size)}
+        return {**example, "image": resize_pixels(image, size)}
 
     return apply
 
@@ -113,16 +113,7 @@ def inception_crop(size, channels=None, *, area=(0.08, 1.0), aspect=(3 / 4, 4 / 
     """
 
     def random_box(example, shape):
-        begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-            shape,
-            bounding_boxes=tf.zeros((0, 0, 4), tf.float32),
-            seed=_op_seed(example, "inception_crop"),
-            min_object_covered=0.0,
-            aspect_ratio_range=aspect,
-            area_range=area,
-            use_image_if_no_bounding_boxes=True,
-        )
-        return begin[0], begin[1], extent[0], extent[1]
+        return inception_box(example, shape, area=area, aspect=aspect)
 
     def crop(example, image):
         top, left, height, width = random_box(example, tf.shape(image))
@@ -144,7 +135,7 @@ def inception_crop(size, channels=None, *, area=(0.08, 1.0), aspect=(3 / 4, 4 / 
                 lambda: crop(example, decode(encoded)),
             )
             image.set_shape((None, None, None))
-        example["image"] = _resize(convert_channels(image, channels), size)
+        example["image"] = resize_pixels(convert_channels(image, channels), size)
         return example
 
     return apply
@@ -158,7 +149,7 @@ def flip_left_right():
     """
 
     def apply(example):
-        seed = _op_seed(example, "flip_left_right")
+        seed = op_seed(example, "flip_left_right")
         image = tf.image.stateless_random_flip_left_right(example["image"], seed)
         return {**example, "image": image}
 
@@ -180,7 +171,7 @@ def shift(max_pixels):
         margin = (max_pixels, max_pixels)
         padded = tf.pad(image, (margin, margin, (0, 0)))
         offset = tf.random.stateless_uniform(
-            (2,), _op_seed(example, "shift"), 0, 2 * max_pixels + 1, tf.int32
+            (2,), op_seed(example, "shift"), 0, 2 * max_pixels + 1, tf.int32
         )
         start = tf.concat([offset, [0]], axis=0)
         moved = tf.slice(padded, start, tf.shape(image))
@@ -223,8 +214,40 @@ def keep(*keys):
     return apply
 
 
-def _op_seed(example, op_name):
-    """A seed of its own for each op, so that one op's draw tells nothing of another."""
+def inception_box(example, shape, *, area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)):
+    """Draws a random box, as the Inception networks were trained with.
+
+    Args:
+        example: dict of tensors with "seed".
+        shape: int32 tensor (height, width, channels), of what the box is in.
+        area: (low, high), the range of the box's part of the area.
+        aspect: (low, high), the range of the box's width / height.
+
+    Returns:
+        int32 scalars top, left, height and width.
+    """
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        shape,
+        bounding_boxes=tf.zeros((0, 0, 4), tf.float32),
+        seed=op_seed(example, "inception_crop"),
+        min_object_covered=0.0,
+        aspect_ratio_range=aspect,
+        area_range=area,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return begin[0], begin[1], extent[0], extent[1]
+
+
+def op_seed(example, op_name):
+    """A seed of its own for each op, so that one op's draw tells nothing of another.
+
+    Args:
+        example: dict of tensors with "seed", an integer tensor of shape (2,).
+        op_name: str.
+
+    Returns:
+        Integer tensor of shape (2,).
+    """
     return tf.random.experimental.stateless_fold_in(
         example["seed"], tf.cast(zlib.crc32(op_name.encode()), example["seed"].dtype)
     )
@@ -237,7 +260,16 @@ def _pop_encoded(example):
     return tf.io.read_file(example["path"])
 
 
-def _resize(image, size):
+def resize_pixels(image, size):
+    """Resizes an image or a batch of images, antialiased.
+
+    Args:
+        image: tensor of shape (H, W, channels) or (N, H, W, channels).
+        size: (height, width).
+
+    Returns:
+        Tensor of that size and of the image's dtype.
+    """
     return _round_to(tf.image.resize(image, size, antialias=True), image.dtype)
 
 

@@ -62,6 +62,10 @@ class Recipe(abc.ABC):
     def evaluation_ops(self):
         """The steps from an example of a source to one of an evaluation batch."""
 
+    def checking_ops(self):
+        """The steps that fail where any batch could fail to read an item."""
+        return self.evaluation_ops()
+
     @abc.abstractmethod
     def example(self, item):
         """The example of an item in memory, an array or what else the modality has.
@@ -192,7 +196,7 @@ class Recipe(abc.ABC):
             yield
         except READING_ERRORS:
             noun = MODALITIES[self.modality].noun
-            sentence = find_broken(source, chain(self.evaluation_ops()), noun)
+            sentence = find_broken(source, chain(self.checking_ops()), noun)
             if sentence is None:
                 raise
             raise ValueError(sentence) from None

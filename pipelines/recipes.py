@@ -11,6 +11,7 @@ _RECIPES = {
     "audio": ("pipelines.audio", "AudioRecipe"),
     "audio_video": ("pipelines.audio_video", "AudioVideoRecipe"),
     "image": ("pipelines.image", "ImageRecipe"),
+    "video": ("pipelines.video", "VideoRecipe"),
 }
 
 

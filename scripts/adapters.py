@@ -21,6 +21,13 @@ def _image(recipe, num_bands):
     return kp.inputs.ImageInput((*recipe.image_size, recipe.channels), positions)
 
 
+def _video(recipe, num_bands, max_resolution):
+    grid = (recipe.num_frames, *recipe.image_size)
+    positions = kp.FourierPositions(num_bands, max_resolution=max_resolution or grid)
+    return kp.inputs.GridInput((*grid, recipe.channels), positions)
+
+
 _BUILDERS = {
     "image": _image,
+    "video": _video,
 }
