@@ -84,9 +84,7 @@ def _speak_all(utterances):
     espeak.espeak_ng_SetRandSeed(ctypes.c_long(1))
     chunks = []
 
-    @ctypes.CFUNCTYPE(
-        ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p
-    )
+    @ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p)
     def receive(samples, count, events):
         if samples and count > 0:
             chunks.append(ctypes.string_at(samples, 2 * count))
@@ -107,9 +105,7 @@ def _speak_all(utterances):
         call("espeak_SetParameter", _PITCH, pitch, 0)
         encoded = text.encode()
         size = ctypes.c_size_t(len(encoded) + 1)
-        call(
-            "espeak_Synth", encoded, size, 0, _CHARACTERS, 0, _UTF8, None, None
-        )
+        call("espeak_Synth", encoded, size, 0, _CHARACTERS, 0, _UTF8, None, None)
         call("espeak_Synchronize")
         spoken.append(b"".join(chunks))
     return rate, spoken
