@@ -39,10 +39,7 @@ def all_frames(path, pixels="rgb24"):
 
 class TestBikes:
     def test_probe(self):
-        for video, is_path in (
-            (BIKES, True),
-            (pathlib.Path(BIKES).read_bytes(), False),
-        ):
+        for video, is_path in ((BIKES, True), (pathlib.Path(BIKES).read_bytes(), False)):
             shape, frame_rate = video_files.probe(video, is_path=is_path)
             assert shape.numpy().tolist() == [250, 272, 640, 3]
             assert frame_rate == 25
@@ -100,7 +97,9 @@ FORMATS = [
 
 
 @pytest.mark.parametrize("name, codec, pixels", FORMATS)
-def test_each_format_gives_the_frames_that_are_asked_for(tmp_path, name, codec, pixels):
+def test_each_format_gives_the_frames_that_are_asked_for(
+    tmp_path, name, codec, pixels
+):
     path = write_video(
         tmp_path / name, numbered_frames(200), codec=codec, pixels=pixels, rate=25
     )
