@@ -58,7 +58,7 @@ def resize(size):
         image = example["image"]
         if image.shape[:2] == tuple(size):  # Known beforehand: costs nothing.
             return example
-        return {**example, "image": _resize(image, size)}
+        return {**example, "image": resize_pixels(image, size)}
 
     return apply
 
@@ -112,16 +112,7 @@ def inception_crop(size, channels=None, *, area=(0.08, 1.0), aspect=(3 / 4, 4 / 
     """
 
     def random_box(example, shape):
-        begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-            shape,
-            bounding_boxes=tf.zeros((0, 0, 4), tf.float32),
-            seed=op_seed(example, "inception_crop"),
-            min_object_covered=0.0,
-            aspect_ratio_range=aspect,
-            area_range=area,
-            use_image_if_no_bounding_boxes=True,
-        )
-        return begin[0], begin[1], extent[0], extent[1]
+        return inception_box(example, shape, area=area, aspect=aspect)
 
     def crop(example, image):
         top, left, height, width = random_box(example, tf.shape(image))
@@ -143,7 +134,7 @@ def inception_crop(size, channels=None, *, area=(0.08, 1.0), aspect=(3 / 4, 4 / 
                 lambda: crop(example, decode(encoded)),
             )
             image.set_shape((None, None, None))
-        example["image"] = _resize(convert_channels(image, channels), size)
+        example["image"] = resize_pixels(convert_channels(image, channels), size)
         return example
 
     return apply
@@ -222,6 +213,30 @@ def keep(*keys):
     return apply
 
 
+def inception_box(example, shape, *, area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)):
+    """Draws a random box, as the Inception networks were trained with.
+
+    Args:
+        example: dict of tensors with "seed".
+        shape: int32 tensor (height, width, channels), of what the box is in.
+        area: (low, high), the range of the box's part of the area.
+        aspect: (low, high), the range of the box's width / height.
+
+    Returns:
+        int32 scalars top, left, height and width.
+    """
+    begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
+        shape,
+        bounding_boxes=tf.zeros((0, 0, 4), tf.float32),
+        seed=op_seed(example, "inception_crop"),
+        min_object_covered=0.0,
+        aspect_ratio_range=aspect,
+        area_range=area,
+        use_image_if_no_bounding_boxes=True,
+    )
+    return begin[0], begin[1], extent[0], extent[1]
+
+
 def _pop_encoded(example):
     """Takes the bytes out of an example; the path stays, for messages."""
     if "encoded" in example:
@@ -229,7 +244,16 @@ def _pop_encoded(example):
     return tf.io.read_file(example["path"])
 
 
-def _resize(image, size):
+def resize_pixels(image, size):
+    """Resizes an image or a batch of images, antialiased.
+
+    Args:
+        image: tensor of shape (H, W, channels) or (N, H, W, channels).
+        size: (height, width).
+
+    Returns:
+        Tensor of that size and of the image's dtype.
+    """
     return _round_to(tf.image.resize(image, size, antialias=True), image.dtype)
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.dataset import chain, eval_batches, steps_per_epoch, train_batches
-from pipelines.errors import READING_ERRORS, describe_failure, find_broken
+from pipelines.errors import READING_ERRORS, broken, describe_failure, find_broken
 from pipelines.sources.modalities import MODALITIES
 
 
@@ -62,6 +62,10 @@ class Recipe(abc.ABC):
     def evaluation_ops(self):
         """The steps from an example of a source to one of an evaluation batch."""
 
+    def checking_ops(self):
+        """The steps that fail where any batch could fail to read an item."""
+        return self.evaluation_ops()
+
     @abc.abstractmethod
     def example(self, item):
         """The example of an item in memory, an array or what else the modality has.
@@ -75,7 +79,15 @@ class Recipe(abc.ABC):
         """What the model will see, for people: "images of 28 x 28 x 1"."""
 
     def train_dataset(
-        self, source, *, batch_size, seed, start_epoch=0, cache=False, **augmentation
+        self,
+        source,
+        *,
+        batch_size,
+        seed,
+        start_epoch=0,
+        cache=False,
+        skip_unreadable=False,
+        **augmentation,
     ):
         """Augmented training batches without end, `steps_per_epoch` in each epoch.
 
@@ -86,6 +98,8 @@ class Recipe(abc.ABC):
             start_epoch: int, the epoch to begin with.
             cache: bool, whether the decoded examples stay in memory after the first
                 epoch.
+            skip_unreadable: bool, whether items that cannot be read are replaced by
+                others of the same epoch; else they raise.
             **augmentation: as `training_ops` of the modality takes it.
 
         Returns:
@@ -104,6 +118,7 @@ class Recipe(abc.ABC):
             start_epoch=start_epoch,
             cached_ops=cached_ops,
             inputs=self.inputs,
+            skip_unreadable=skip_unreadable,
         )
 
     def eval_dataset(self, source, *, batch_size):
@@ -196,10 +211,22 @@ class Recipe(abc.ABC):
             yield
         except READING_ERRORS:
             noun = MODALITIES[self.modality].noun
-            sentence = find_broken(source, chain(self.evaluation_ops()), noun)
+            sentence = find_broken(source, chain(self.checking_ops()), noun)
             if sentence is None:
                 raise
             raise ValueError(sentence) from None
+
+    def unreadable(self, source):
+        """Reads all items of a source to find those that cannot be read.
+
+        Args:
+            source: `Source` of the modality.
+
+        Yields:
+            Pairs: the index of an item, and a sentence that names it and the reason.
+        """
+        noun = MODALITIES[self.modality].noun
+        yield from broken(source, chain(self.evaluation_ops()), noun)
 
     @staticmethod
     def steps_per_epoch(source, batch_size):

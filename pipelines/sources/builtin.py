@@ -8,6 +8,12 @@ BUILTIN = {
     "mnist5k": ("image", "pipelines.sources.mnist5k"),
     "languages": ("text", "pipelines.sources.languages"),
     "solids": ("points", "pipelines.sources.solids"),
+    "moving_digits": ("video", "pipelines.sources.moving_digits"),
+    "seen_and_heard_digits": (
+        "audio_video",
+        "pipelines.sources.seen_and_heard_digits",
+    ),
+    "spoken_digits": ("audio", "pipelines.sources.spoken_digits"),
 }
 
 

@@ -104,6 +104,31 @@ def stratified_split(labels, split, rule, classes):
     return validation if split == "validation" else test
 
 
+def grouped_split(groups, split, rule):
+    """Chooses the examples of one split, group by group: none is in two splits.
+
+    Args:
+        groups: integer array of shape (N,), such as the speaker of each sound.
+        split: "train", "validation" or "test".
+        rule: `SplitRule`, whose fractions are those of groups.
+
+    Returns:
+        int64 array of positions in `groups`: sorted, except that "train" comes in
+        random order.
+
+    Raises:
+        ValueError: if the rule leaves the split empty or there are too few groups.
+    """
+    groups = np.asarray(groups)
+    members = np.unique(groups)
+    # Each group is an example of the one class of all groups.
+    chosen = stratified_split(np.zeros(len(members), int), split, rule, ("groups",))
+    (positions,) = np.nonzero(np.isin(groups, members[chosen]))
+    if split == "train":
+        return np.random.RandomState([rule.seed, 3]).permutation(positions)
+    return positions
+
+
 def _set_aside(positions, labels, fraction, random_state, classes):
     """Divides sorted positions into (rest, set aside), each of them sorted."""
     chosen = []

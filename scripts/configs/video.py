@@ -1,0 +1,40 @@
+"""A classifier of videos, from any folder of class folders of videos.
+
+    python scripts/train.py --config=scripts/configs/video.py --workdir=runs/mine \
+        --config.data.source=folder:PATH
+
+PATH holds a folder for each class, or `train` and `test` folders of those. What is not
+given is found from the videos: clips of at most 16 frames of at most 48 x 48 pixels,
+which two processor cores can learn from.
+"""
+
+from ml_collections import config_dict
+
+from configs import base
+
+
+def get_config():
+    config = base.get_config()
+    config.modality = "video"
+    # Keeps all frames, resized, in memory. Without it only the frames of a clip are
+    # ever decoded, again in every epoch.
+    config.data.cache = False
+    config.data.recipe = recipe = config_dict.ConfigDict()
+    recipe.num_frames = config_dict.placeholder(int)
+    recipe.frame_stride = config_dict.placeholder(int)
+    recipe.frame_rate = config_dict.placeholder(float)
+    recipe.image_size = config_dict.placeholder(tuple)
+    recipe.channels = config_dict.placeholder(int)
+    recipe.crop = "resize"
+    recipe.value_range = (-1.0, 1.0)
+    config.data.augmentation = augmentation = config_dict.ConfigDict()
+    augmentation.shift_pixels = 2
+    augmentation.wrap = False
+    augmentation.flip = False
+    augmentation.brightness = 0.0
+    augmentation.contrast = 0.0
+    augmentation.saturation = 0.0
+    config.adapter.num_bands = 8
+    # One for each of time, height and width; None: the shape of the clips.
+    config.adapter.max_resolution = config_dict.placeholder(tuple)
+    return config
