@@ -13,6 +13,7 @@ def get_config():
     config.epochs = 40
     config.data.source = "builtin:languages"
     config.data.recipe.length = 128
-    config.data.augmentation.crop_fraction = 0.3
-    config.data.augmentation.mask_rate = 0.05
+    config.data.augmentation.crop_fraction = 0.5
+    config.model.num_latents = 64
+    config.model.num_cross_heads = 4
     return config

@@ -10,8 +10,11 @@ from configs import points
 
 def get_config():
     config = points.get_config()
-    config.epochs = 40
+    config.epochs = 100
     config.data.source = "builtin:solids"
     config.data.recipe.num_points = 512
     config.data.augmentation.rotation = "any"
+    # Solids are smooth; the shortest wave, of band 8, is a quarter of a unit long.
+    config.adapter.num_bands = 8
+    config.adapter.max_resolution = 16
     return config
