@@ -237,7 +237,7 @@ class TestRandomOps:
     def test_each_op_has_seeds_of_its_own(self):
         names = ("inception_crop", "flip_left_right", "shift")
         seeds = {
-            tuple(image_ops._op_seed({"seed": tf.constant([n, 1])}, name).numpy())
+            tuple(image_ops.op_seed({"seed": tf.constant([n, 1])}, name).numpy())
             for n in range(20)
             for name in names
         }
