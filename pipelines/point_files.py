@@ -2,7 +2,6 @@
 
 import io
 import re
-import zipfile
 import zlib
 
 import numpy as np
@@ -43,12 +42,12 @@ def decode_points(encoded, num_surface_points):
             OBJ, is not installed.
     """
     if encoded.startswith(b"\x93NUMPY"):
-        points = _read_npy(encoded)
+        points = _load(encoded, "NPY")
     elif encoded.startswith(b"PK\x03\x04"):
         points = _read_npz(encoded)
     elif encoded.startswith(b"ply"):
         points = _read_mesh(encoded, "ply", num_surface_points)
-    elif re.match(rb"\s*(#.*\s+)*C?OFF", encoded):
+    elif re.match(rb"(\s*#[^\n]*\n)*\s*C?OFF", encoded):
         points = _read_mesh(encoded, "off", num_surface_points)
     elif re.search(rb"^\s*v\s", encoded, re.MULTILINE):
         points = _read_mesh(encoded, "obj", num_surface_points)
@@ -78,10 +77,10 @@ def check_points(points):
         )
     if not len(points):
         raise ValueError("it holds no points")
-    # The mean of a huge coordinate may overflow in any smaller type.
     points = points.astype(np.float64)
-    points[:, :3] -= points[:, :3].mean(axis=0)
-    with np.errstate(over="ignore"):
+    # What is not finite stays so, and what is too large for float32 becomes so.
+    with np.errstate(over="ignore", invalid="ignore"):
+        points[:, :3] -= points[:, :3].mean(axis=0)
         points = points.astype(np.float32)
     if not np.isfinite(points).all():
         raise ValueError("it holds numbers that are not finite")
@@ -119,15 +118,9 @@ def sample_surface(vertices, faces, count, random_state):
     return origins[chosen] + np.einsum("en,nei->ni", weights, edges[chosen])
 
 
-def _read_npy(encoded):
-    return np.load(io.BytesIO(encoded), allow_pickle=False)
-
-
 def _read_npz(encoded):
-    try:
-        arrays = dict(np.load(io.BytesIO(encoded), allow_pickle=False))
-    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-        raise ValueError(f"the NPZ file is broken ({error})") from None
+    members = _load(encoded, "NPZ")  # Of which some may be files of another kind.
+    arrays = {n: a for n, a in members.items() if isinstance(a, np.ndarray)}
     if len(arrays) == 1:
         return next(iter(arrays.values()))
     points = _find(arrays, _COORDINATES)
@@ -144,6 +137,19 @@ def _read_npz(encoded):
             f"Received: {points.shape} and {normals.shape}"
         )
     return np.concatenate([points[:, :3], normals, points[:, 3:]], axis=1)
+
+
+def _load(encoded, file_type):
+    try:
+        loaded = np.load(io.BytesIO(encoded), allow_pickle=False)
+        return loaded if isinstance(loaded, np.ndarray) else dict(loaded)
+    # NumPy raises whatever its parsing, or that of the archive, happens to run into.
+    except Exception as error:
+        raise ValueError(_broken(file_type, error)) from None
+
+
+def _broken(file_type, error):
+    return f"the {file_type} file is broken ({type(error).__name__}: {error})"
 
 
 def _find(arrays, names):
@@ -169,9 +175,7 @@ def _read_mesh(encoded, file_type, num_surface_points):
         parts = list(scene.geometry.values())
     # trimesh raises whatever its parsing happens to run into.
     except Exception as error:
-        raise ValueError(
-            f"the {file_type.upper()} file is broken ({type(error).__name__}: {error})"
-        ) from None
+        raise ValueError(_broken(file_type.upper(), error)) from None
     meshes = [part for part in parts if len(getattr(part, "faces", ()))]
     if not meshes:
         clouds = [_vertices(part) for part in parts if len(part.vertices)]

@@ -97,8 +97,9 @@ class TestFiles:
         np.testing.assert_array_equal(points, decode_points(encoded, 6000))
 
     def test_all_meshes_of_a_file_count(self):
-        one = "v {0} 0 0\nv {0} 1 0\nv {0} 0 1\nusemtl m{0}\nf -3 -2 -1\n"
-        points = decode_points((one.format(0) + one.format(9)).encode(), 1000)
+        part = "v {0} 0 0\nv {0} 1 0\nv {0} 0 1\nusemtl m{0}\nf {1} {2} {3}\n"
+        parts = part.format(0, 1, 2, 3) + part.format(9, 4, 5, 6)
+        points = decode_points(parts.encode(), 1000)
         assert abs(np.mean(points[:, 0] > 0) - 0.5) < 0.06
 
     def test_far_from_the_origin_nothing_is_lost(self):
@@ -118,6 +119,7 @@ class TestFiles:
         [
             (b"", "no points"),
             (b"# only this\n", "no points"),
+            (b"# # # " * 9999, "no points"),
             (b"OFF\n0 0 0\n", "no points"),
             (npy(np.zeros((0, 3))), "no points"),
             (b"Dear reader,\nthis is prose.\n", "neither NPY"),
@@ -234,8 +236,9 @@ def folder(tmp_path):
             cloud[:, 3:] /= np.linalg.norm(cloud[:, 3:], axis=1, keepdims=True)
             np.save(tmp_path / label / f"{number}.npy", cloud)
 
-    def load(split="train"):
-        return load_source(f"folder:{tmp_path}", split, modality="points")
+    def load(split="train", **fractions):
+        spec = f"folder:{tmp_path}"
+        return load_source(spec, split, modality="points", **fractions)
 
     return tmp_path, load
 
@@ -243,19 +246,17 @@ def folder(tmp_path):
 class TestRecipe:
     def test_fields_are_found(self, folder):
         path, load = folder
-        recipe = PointsRecipe.from_source(load())
+        source = load(**ALL)
+        recipe = PointsRecipe.from_source(source)
         assert recipe == PointsRecipe(
             num_points=27, num_features=3, normals=True, use_mask=True
         )
         assert "up to 27 points" in recipe.describe()
-        recipe = PointsRecipe.from_source(load(), num_points=20, num_features=None)
+        recipe = PointsRecipe.from_source(source, num_points=20, num_features=None)
         assert recipe == PointsRecipe(num_points=20, num_features=3, normals=True)
         assert recipe.inputs == "points"
         np.savetxt(path / "chair" / "a.xyz", CLOUD)
-        np.savetxt(path / "table" / "a.xyz", CLOUD)
-        recipe = PointsRecipe.from_source(
-            load_source(f"folder:{path}", "train", modality="points", test_fraction=0)
-        )
+        recipe = PointsRecipe.from_source(load(**ALL))
         assert (recipe.num_features, recipe.normals) == (0, False)
         save_recipe(recipe, ["chair", "table"], path / "pipeline.json")
         assert load_recipe(path / "pipeline.json") == (recipe, ["chair", "table"])
@@ -300,13 +301,8 @@ class TestRecipe:
             path = tmp_path / "ab"[number % 2] / f"{number}.off"
             path.parent.mkdir(exist_ok=True)
             path.write_bytes(mesh("off") + b"\n" * number)
-        source = load_source(
-            f"folder:{tmp_path}",
-            "train",
-            modality="points",
-            validation_fraction=0,
-            test_fraction=0,
-        )
+        spec = f"folder:{tmp_path}"
+        source = load_source(spec, "train", modality="points", **ALL)
         recipe = PointsRecipe.from_source(source)
         assert recipe == PointsRecipe(num_points=2048)
         recipe = PointsRecipe(num_points=100)
@@ -329,19 +325,15 @@ class TestRecipe:
         broken = path / "chair" / "3.npy"
         broken.write_bytes(content)
         sentence = f"Cannot decode point cloud '{broken}': {reason}"
-        everything = load_source(
-            f"folder:{path}", "train", modality="points", test_fraction=0.1
-        )
+        source = load(**ALL)
         with pytest.raises(ValueError, match=sentence):
             recipe.preprocess([broken])
         with pytest.raises(ValueError, match=sentence):
-            for split in ("train", "validation", "test"):
-                source = load(split)
-                with recipe.readable_errors(source):
-                    list(recipe.eval_dataset(source, batch_size=4))
+            with recipe.readable_errors(source):
+                list(recipe.eval_dataset(source, batch_size=4))
         if not content:
             with pytest.raises(ValueError, match=sentence):
-                PointsRecipe.from_source(everything)
+                PointsRecipe.from_source(source)
 
     @pytest.mark.parametrize(
         "call, message",
@@ -367,6 +359,7 @@ class TestRecipe:
 
 
 RECIPE = PointsRecipe(num_points=8)
+ALL = {"validation_fraction": 0, "test_fraction": 0}
 
 
 class TestSolids:
@@ -380,8 +373,11 @@ class TestSolids:
         assert sources["test"].classes == tuple(SOLIDS)
         ((test, labels),) = RECIPE.eval_dataset(sources["test"], batch_size=1000)
         assert np.bincount(labels).tolist() == [100] * 10
-        ((validation, _),) = RECIPE.eval_dataset(sources["validation"], batch_size=999)
-        assert not np.isin(validation[:, 0, 0], test[:, 0, 0]).any()
+        clouds = [
+            {item["points"].tobytes() for item in source.dataset.as_numpy_iterator()}
+            for source in sources.values()
+        ]
+        assert len(set.union(*clouds)) == 1400
         other = load_source("builtin:solids", "test", modality="points", seed=7)
         ((again, _),) = RECIPE.eval_dataset(other, batch_size=1000)
         np.testing.assert_array_equal(test, again)

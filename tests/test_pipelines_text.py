@@ -163,16 +163,15 @@ def rows(source):
     return [(row["text"], row["label"]) for row in source.dataset.as_numpy_iterator()]
 
 
-class TestLanguages:
-    @pytest.fixture(scope="class")
-    def sources(self):
-        pytest.importorskip("django")
-        pytest.importorskip("polib")
-        return {
-            split: load_source("builtin:languages", split, modality="text")
-            for split in ("train", "validation", "test")
-        }
+@pytest.fixture(scope="module")
+def sources():
+    return {
+        split: load_source("builtin:languages", split, modality="text")
+        for split in ("train", "validation", "test")
+    }
 
+
+class TestLanguages:
     def test_splits(self, sources):
         counts = {split: source.num_items for split, source in sources.items()}
         # Releases of Django differ by some messages.
