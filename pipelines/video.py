@@ -174,7 +174,11 @@ class VideoRecipe(Recipe):
         random_box = self.crop == "inception"
         return self._read(video_ops.all_frames()) if cache else [], [
             *self._read(random_clip, video_ops.random_box() if random_box else None),
-            *([video_ops.random_shift(shift_pixels, wrap=wrap)] if shift_pixels else []),
+            *(
+                [video_ops.random_shift(shift_pixels, wrap=wrap)]
+                if shift_pixels
+                else []
+            ),
             *([video_ops.flip_left_right()] if flip else []),
             *([video_ops.colour_jitter(**colours)] if any(colours.values()) else []),
             video_ops.scale(*self.value_range),
@@ -203,11 +207,12 @@ class VideoRecipe(Recipe):
 
     def describe(self):
         height, width = self.image_size
-        pace = (
-            f"every {self.frame_stride}. frame"
-            if self.frame_rate is None
-            else f"{self.frame_rate:g} frames per second"
-        )
+        if self.frame_rate is not None:
+            pace = f"{self.frame_rate:g} frames per second"
+        elif self.frame_stride == 1:
+            pace = "every frame"
+        else:
+            pace = f"one frame in {self.frame_stride}"
         return (
             f"clips of {self.num_frames} frames of {height} x {width} x "
             f"{self.channels}, {pace}"
