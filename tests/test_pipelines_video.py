@@ -266,7 +266,11 @@ class TestBrokenFiles:
     def test_are_named_wherever_training_found_them(self, broken):
         folder, path = broken
         source = load_source(
-            f"folder:{folder}", "train", modality="video", validation_fraction=0
+            f"folder:{folder}",
+            "train",
+            modality="video",
+            validation_fraction=0,
+            test_fraction=0,
         )
         for _ in RECIPE.eval_dataset(source, batch_size=4):
             pass
