@@ -7,7 +7,8 @@ from keras_perceiver.attention import Attention
 from keras_perceiver.blocks import MLP, CrossAttention, SelfAttention
 from keras_perceiver.decoder import QueryDecoder
 from keras_perceiver.encoder import LatentArray, LatentBlock
-from keras_perceiver.positions import LearnedPositions
+from keras_perceiver.inputs import ConvImageInput, GridInput, TextInput
+from keras_perceiver.positions import LearnedPositions, MultimodalPositions
 
 # Our attribute -> the Haiku module below the layer's own path. Haiku numbers modules
 # of one kind in the order in which they were made.
@@ -32,6 +33,10 @@ _MODULES = {
         "attention_output": "linear_3",
     },
     MLP: {"hidden": "linear", "result": "linear_1"},
+    TextInput: {
+        "embedding": "embed",
+        "token_positions": "trainable_position_encoding",
+    },
     QueryDecoder: {
         "queries": "~/trainable_position_encoding",
         "cross_attention": "cross_attention",
@@ -41,6 +46,7 @@ _MODULES = {
 _PARAMETERS = {
     keras.layers.Dense: {"kernel": "w", "bias": "b"},
     keras.layers.LayerNormalization: {"gamma": "scale", "beta": "offset"},
+    keras.layers.Embedding: {"embeddings": "embeddings"},
     LatentArray: {"latents": "pos_embs"},
     LearnedPositions: {"embeddings": "pos_embs"},
 }
@@ -52,7 +58,8 @@ def haiku_variables(layer, path):
     Args:
         layer: a built layer of this package, or one of its sublayers.
         path: string. The path of the corresponding Haiku module; for a
-            `LatentBlock` that of the module which holds its self-attends.
+            `LatentBlock` that of the module which holds its self-attends, and for a
+            `TextInput` that of the model.
 
     Returns:
         dict `"module|parameter"` -> `keras.Variable`.
@@ -67,6 +74,13 @@ def haiku_variables(layer, path):
             module = f"{path}/self_attention{suffix}"
             found |= haiku_variables(self_attention, module)
         return found
+    if isinstance(layer, MultimodalPositions):
+        found = {}
+        for name, padding in layer.paddings.items():
+            found |= haiku_variables(padding, f"{path}/{name}_padding")
+        return found
+    if isinstance(layer, (ConvImageInput, GridInput)):
+        return _image_preprocessor(layer, path)
     kind = type(layer)
     if kind in _PARAMETERS:
         return {
@@ -84,12 +98,40 @@ def haiku_variables(layer, path):
     )
 
 
+def _image_preprocessor(adapter, path):
+    """The variables of an adapter of images or video, and of its learned positions."""
+    found = {}
+    if isinstance(adapter, ConvImageInput):
+        module = f"{path}/~/conv2_d_downsample/~"
+        norm = f"{module}/batchnorm"
+        found |= {
+            f"{module}/conv|w": adapter.convolution.kernel,
+            f"{norm}|scale": adapter.norm.gamma,
+            f"{norm}|offset": adapter.norm.beta,
+            f"{norm}/~/mean_ema|average": adapter.norm.moving_mean,
+            f"{norm}/~/var_ema|average": adapter.norm.moving_variance,
+        }
+    elif adapter.projection_dim:
+        module = "~/conv2_d" if adapter.patch_size is None else "patches_linear"
+        found |= haiku_variables(adapter.projection, f"{path}/{module}")
+    positions = adapter.positions
+    if isinstance(positions, LearnedPositions):
+        module = f"{path}/~_build_network_inputs"
+        found |= haiku_variables(positions, f"{module}/trainable_position_encoding")
+        if positions.projection_dim:
+            found |= haiku_variables(
+                positions.projection, f"{module}/position_encoding_projector/linear"
+            )
+    return found
+
+
 def assign(variables, weights):
     """Loads weights by name; every weight is used and every variable set, or none.
 
     Args:
         variables: dict name -> `keras.Variable`.
-        weights: dict name -> array, of the same names and shapes.
+        weights: dict name -> array, of the same names and shapes; kernels of 1 x 1
+            convolutions and parameters of normalizations may begin with axes of size 1.
 
     Raises:
         ValueError: where a name or a shape has no counterpart.
@@ -104,10 +146,11 @@ def assign(variables, weights):
         )
     for name, variable in variables.items():
         shape = np.shape(weights[name])
-        if tuple(variable.shape) != shape:
+        excess = max(0, len(shape) - len(variable.shape))
+        if shape[:excess] != (1,) * excess or shape[excess:] != tuple(variable.shape):
             raise ValueError(
                 f"`weights[{name!r}]` must have the shape {tuple(variable.shape)}. "
                 f"Received: an array of shape {shape}"
             )
     for name, variable in variables.items():
-        variable.assign(weights[name])
+        variable.assign(np.reshape(weights[name], variable.shape))

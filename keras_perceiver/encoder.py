@@ -213,11 +213,12 @@ def encode(latents, content, cross_attends, latent_blocks, steps, inputs_mask=No
 
     Args:
         latents: float tensor `(B, N, D)`.
-        content: what the cross-attends read, `(B, M, C)` or on its grid.
+        content: what the cross-attends read, `(B, M, C)` or on its grid, or a dict
+            with that of each modality.
         cross_attends: list of `kp.layers.CrossAttention`, one for each cross-attend.
         latent_blocks: list of `LatentBlock`, one for each latent block.
         steps: the result of `schedule`.
-        inputs_mask: optional bool tensor `(B, M)`.
+        inputs_mask: optional bool tensor `(B, M)`, or a dict likewise.
 
     Returns:
         The latents after the last step, `(B, N, D)`.

@@ -1,5 +1,7 @@
 """The initial weights of the published models."""
 
+import math
+
 import keras
 
 from keras_perceiver.serialization import serializable
@@ -27,7 +29,7 @@ class FanInTruncatedNormal(keras.initializers.Initializer):
     """Truncated normal of standard deviation `1 / sqrt(fan_in)`, uncorrected.
 
     The default of `hk.Linear`, which the published models use for their output
-    layers. Truncation leaves 0.88 of that spread.
+    layers, and of `hk.Conv2D`. Truncation leaves 0.88 of that spread.
 
     Args:
         seed: int or `None`.
@@ -37,7 +39,7 @@ class FanInTruncatedNormal(keras.initializers.Initializer):
         self.seed = seed
 
     def __call__(self, shape, dtype=None):
-        fan_in = max(1, shape[0])
+        fan_in = math.prod(shape[:-1])  # What one output is a sum of.
         normal = keras.initializers.TruncatedNormal(stddev=fan_in**-0.5, seed=self.seed)
         return normal(shape, dtype=dtype)
 

@@ -7,7 +7,11 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_perceiver.initializers import array_initializer, fresh
+from keras_perceiver.initializers import (
+    FanInTruncatedNormal,
+    array_initializer,
+    fresh,
+)
 from keras_perceiver.serialization import serializable
 from keras_perceiver.validation import check_not_negative, check_positive
 
@@ -295,6 +299,8 @@ class LearnedPositions(keras.layers.Layer):
             is a sequence of M inputs.
         dim: int, P. Width of a position.
         initializer: defaults to a truncated normal of standard deviation 0.02.
+        projection_dim: int or `None`. Width to which a linear layer takes the learned
+            vectors; P is then this.
         **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
@@ -308,14 +314,17 @@ class LearnedPositions(keras.layers.Layer):
     - `TrainablePositionEncoding` of DeepMind's published code.
     """
 
-    def __init__(self, shape, dim, initializer=None, **kwargs):
+    def __init__(self, shape, dim, initializer=None, projection_dim=None, **kwargs):
         super().__init__(**kwargs)
         shape = (shape,) if isinstance(shape, int) else tuple(shape)
         for size in shape:
             check_positive(shape=size)
         check_positive(dim=dim)
+        if projection_dim is not None:
+            check_positive(projection_dim=projection_dim)
         self.shape = shape
         self.dim = dim
+        self.projection_dim = projection_dim
         self.initializer = (
             keras.initializers.get(initializer) if initializer else array_initializer()
         )
@@ -326,6 +335,14 @@ class LearnedPositions(keras.layers.Layer):
             initializer=self.initializer,
             name="embeddings",
         )
+        if self.projection_dim:
+            self.projection = keras.layers.Dense(
+                self.projection_dim,
+                kernel_initializer=FanInTruncatedNormal(),
+                dtype=self.dtype_policy,
+                name="projection",
+            )
+            self.projection.build((None, self.dim))
 
     def channels(self, grid_shape):
         """P, the channels of a position on a grid; unknown sizes are `None`.
@@ -342,21 +359,25 @@ class LearnedPositions(keras.layers.Layer):
                 "`shape` of learned positions must be the grid of the content. "
                 f"Received: shape={self.shape} for content on a grid {sizes}"
             )
-        return self.dim
+        return self.projection_dim or self.dim
 
     def call(self, indices):
-        return ops.cast(ops.take(self.embeddings, indices, axis=0), self.compute_dtype)
+        return self._project(ops.take(self.embeddings, indices, axis=0))
 
     def grid(self, grid_shape):
         """The positions of a whole grid, `(n_1, ..., n_d, P)`."""
         self.channels(grid_shape)
         if not self.built:
             self.build()
-        table = ops.cast(self.embeddings, self.compute_dtype)
-        return ops.reshape(table, (*self.shape, self.dim))
+        table = self._project(self.embeddings)
+        return ops.reshape(table, (*self.shape, table.shape[-1]))
+
+    def _project(self, embeddings):
+        embeddings = ops.cast(embeddings, self.compute_dtype)
+        return self.projection(embeddings) if self.projection_dim else embeddings
 
     def compute_output_shape(self, indices_shape):
-        return (*indices_shape, self.dim)
+        return (*indices_shape, self.projection_dim or self.dim)
 
     def get_config(self):
         return {
@@ -364,6 +385,7 @@ class LearnedPositions(keras.layers.Layer):
             "shape": self.shape,
             "dim": self.dim,
             "initializer": keras.initializers.serialize(self.initializer),
+            "projection_dim": self.projection_dim,
         }
 
 

@@ -8,7 +8,11 @@ from pipelines.checks import check_choice
 
 # Imported when asked for: a modality may need packages that others do not.
 _RECIPES = {
+    "audio": ("pipelines.audio", "AudioRecipe"),
+    "audio_video": ("pipelines.audio_video", "AudioVideoRecipe"),
     "image": ("pipelines.image", "ImageRecipe"),
+    "points": ("pipelines.points", "PointsRecipe"),
+    "text": ("pipelines.text", "TextRecipe"),
     "video": ("pipelines.video", "VideoRecipe"),
 }
 

@@ -21,7 +21,6 @@ from keras_perceiver import convert
 
 # Kinds that are known, and that nothing in the package computes yet.
 NOT_BUILT = {
-    "preprocessor": "preprocessors other than pixels",
     "rearrangements": "patches of images and video",
     "optical_flow": "optical flow",
     "masked_lm": "masked language modelling",
@@ -106,10 +105,11 @@ def check(call, arrays):
         raise NotBuiltYet(NOT_BUILT[kind])
     if kind not in CHECKS:
         raise ValueError(f"unknown kind {kind!r}, known are {sorted(CHECKS)}")
+    # Of a state, such as that of a batch normalization, only averages are used.
     weights = {
-        name: array
+        name.removeprefix("state:"): array
         for name, array in arrays.items()
-        if "|" in name and not name.startswith("state:")
+        if "|" in name and (not name.startswith("state:") or name.endswith("|average"))
     }
     inputs = {
         name.removeprefix("in:"): array
@@ -214,6 +214,19 @@ def check_self_attention(call, weights, inputs):
     layer.build(inputs["inputs"].shape)
     load(layer, "self_attention", weights)
     return {"y": layer(inputs["inputs"], attention_mask=mask_in(inputs))}
+
+
+def check_preprocessor(call, weights, inputs):
+    layer = adapter(["ImagePreprocessor", call["args"]], inputs)
+    layer.build(inputs["inputs"].shape)
+    convert.assign(convert.haiku_variables(layer, "image_preprocessor"), weights)
+    content = layer(inputs["inputs"])
+    shape = (content.shape[0], -1, content.shape[-1])
+    reading = kp.layers.CrossAttention(positions=layer.grid_positions)
+    return {
+        "tokens": reading.dense(content),
+        "without_pos": keras.ops.reshape(content, shape),
+    }
 
 
 def check_perceiver_io(call, weights, inputs):
@@ -364,19 +377,49 @@ def adapter(preprocessor, inputs):
         return kp.inputs.ArrayInput(shape, use_mask="input_mask" in inputs)
     _, args = preprocessor
     args = dict(args)
-    kinds = args.pop("prep_type", "conv"), args.pop("position_encoding_type", "fourier")
-    strides = args.pop("spatial_downsample", 4), args.pop("temporal_downsample", 1)
-    if kinds != ("pixels", "fourier") or strides != (1, 1):
-        raise NotBuiltYet(f"preprocessors {kinds} with strides {strides}")
-    fourier = args.pop("fourier_position_encoding_kwargs")
+    kind = args.pop("prep_type", "conv")
+    in_space = args.pop("spatial_downsample", 4)
+    in_time = args.pop("temporal_downsample", 1)
+    strides = {"conv": (4, 1), "patches": (in_space, in_time)}.get(kind, (1, 1))
+    if (in_space, in_time) != strides:
+        raise NotBuiltYet(f"{kind} with strides {in_space, in_time}")
+    num_features = args.pop("num_channels", 64)
+    has_projection = kind == "conv1x1" or args.pop("conv_after_patching", False)
+    positions = positions_of(args, shape)
     refuse_rest(args, "the preprocessor")
-    positions = kp.FourierPositions(
+    use_mask = "input_mask" in inputs
+    if kind == "conv":
+        return kp.inputs.ConvImageInput(shape, positions, num_features, use_mask)
+    patch_size = None
+    if kind == "patches":
+        patch_size = (in_time, in_space, in_space)[4 - len(shape) :]
+    return kp.inputs.GridInput(
+        shape,
+        positions,
+        patch_size=patch_size,
+        projection_dim=num_features if has_projection else None,
+        use_mask=use_mask,
+    )
+
+
+def positions_of(args, shape):
+    """The positions that the arguments of a preprocessor ask for; takes them out."""
+    fourier = args.pop("fourier_position_encoding_kwargs", None)
+    learned = args.pop("trainable_position_encoding_kwargs", None)
+    projection_dim = args.pop("project_pos_dim", -1)
+    projection_dim = None if projection_dim == -1 else projection_dim
+    if args.pop("position_encoding_type", "fourier") == "trainable":
+        return kp.LearnedPositions(
+            shape[:-1], learned["num_channels"], projection_dim=projection_dim
+        )
+    if projection_dim is not None:
+        raise NotBuiltYet("projected Fourier features")
+    return kp.FourierPositions(
         fourier["num_bands"],
         fourier.get("max_resolution"),
         include_positions=fourier.get("concat_pos", True),
         sine_only=fourier.get("sine_only", False),
     )
-    return kp.inputs.GridInput(shape, positions, use_mask="input_mask" in inputs)
 
 
 def model_inputs(backbone, inputs):
@@ -385,7 +428,7 @@ def model_inputs(backbone, inputs):
     name = backbone.adapter.input_name
     mask = inputs["input_mask"].astype(bool)
     mask = mask.reshape(inputs["inputs"].shape[:-1])
-    return {name: inputs["inputs"], "inputs_mask": mask}
+    return {name: inputs["inputs"], f"{name}_mask": mask}
 
 
 def mask_in(inputs):
@@ -420,6 +463,7 @@ def load(layer, path, weights):
 
 
 CHECKS = {
+    "preprocessor": check_preprocessor,
     "cross_attention_block": check_cross_attention,
     "self_attention_block": check_self_attention,
     "perceiver_io": check_perceiver_io,

@@ -13,7 +13,7 @@ NAMES = sorted(path.stem for path in GOLDEN.glob("*.npz"))
 
 
 def test_files_are_here():
-    assert len(NAMES) == 19
+    assert len(NAMES) == 23
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -416,10 +416,10 @@ def test_masked_images():
     backbone = kp.PerceiverBackbone(inputs, 5, 8, num_self_heads=2)
     image = array(B, *SHAPE)
     mask = np.random.default_rng(1).random((B, *SHAPE[:2])) < 0.5
-    latents = backbone({"image": image, "inputs_mask": mask})
+    latents = backbone({"image": image, "image_mask": mask})
     image[~mask] = np.nan
     np.testing.assert_array_equal(
-        backbone({"image": image, "inputs_mask": mask}), latents
+        backbone({"image": image, "image_mask": mask}), latents
     )
 
 

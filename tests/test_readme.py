@@ -19,6 +19,7 @@ def test_python_snippets_run_in_turn(tmp_path, monkeypatch, capsys):
         exec(compile(code, "README.md", "exec"), scope)
     assert scope["maps"][0].shape == (2, 1, 32, 784)
     assert "cross_attend_2" in capsys.readouterr().out
+    assert scope["backbone"](scope["clip"]).shape == (2, 16, 32)
     assert scope["layer"](scope["latents"], scope["pixels"]).shape == (2, 7, 12)
 
 

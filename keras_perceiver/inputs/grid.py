@@ -1,32 +1,123 @@
 """Content on a grid of any rank."""
 
-from keras_perceiver.inputs.base import InputAdapter
+import math
+
+import keras
+
+from keras_perceiver.initializers import FanInTruncatedNormal
+from keras_perceiver.inputs.base import TensorAdapter
+from keras_perceiver.inputs.patches import patch_grid, space_to_depth
 from keras_perceiver.serialization import serializable
+from keras_perceiver.validation import check_positive
 
 
 @serializable
-class GridInput(InputAdapter):
-    """Content on a grid, each cell an input of its own.
+class GridInput(TensorAdapter):
+    """Content on a grid: each cell an input of its own, or each patch of cells.
 
     Args:
         shape: sequence (n_1, ..., n_d, c). Sizes of the grid may be `None` where
             they vary; the positions must then be Fourier.
-        positions: `kp.FourierPositions` or `kp.LearnedPositions` of the grid.
-        use_mask: bool. Whether the model also takes `"inputs_mask"`, bool
-            `(B, n_1, ..., n_d)`, `True` = attend.
+        positions: `kp.FourierPositions` or `kp.LearnedPositions` of the grid of the
+            inputs, which is that of the patches where there are some.
+        patch_size: int, sequence of d ints, or `None`. Cells of a patch along each
+            axis. A patch is one input with the channels of all its cells, row-major;
+            patches at the far ends are filled up with zeros.
+        projection_dim: int or `None`. Width to which a linear layer takes the channels
+            of an input; a 1 x 1 convolution where there are no patches.
+        use_mask: bool. Whether the model also takes a mask, bool
+            `(B, n_1, ..., n_d)`, an entry for each input, `True` = attend.
         **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
-        grid: float tensor `(B, n_1, ..., n_d, c)`.
+        inputs: float tensor `(B, n_1, ..., n_d, c)`; with a mask, a dict with
+            `"grid_mask"`, too.
 
     Returns:
-        The same tensor in the compute dtype.
+        Content on its grid in the compute dtype, and the mask where there is one.
 
     Raises:
         ValueError: where the content does not have this shape.
+
+    References:
+    - [Jaegle et al., 2021](https://arxiv.org/abs/2103.03206), sections 4.1 and 4.2.
+    - `ImagePreprocessor` of DeepMind's published code.
     """
 
     input_name = "grid"
 
-    def __init__(self, shape, positions, use_mask=False, **kwargs):
+    def __init__(
+        self,
+        shape,
+        positions,
+        patch_size=None,
+        projection_dim=None,
+        use_mask=False,
+        **kwargs,
+    ):
+        # Before the rest, since the shape of the content depends on both.
+        shape = self.checked_shape(shape)
+        if patch_size is not None:
+            patch_size = _per_axis(patch_size, len(self._shape_on_grid(shape)) - 1)
+        if projection_dim is not None:
+            check_positive(projection_dim=projection_dim)
+        self.patch_size = patch_size
+        self.projection_dim = projection_dim
         super().__init__(shape, positions, use_mask=use_mask, **kwargs)
+
+    def content_shape_of(self, shape):
+        *grid, channels = self._shape_on_grid(shape)
+        if self.patch_size is not None and channels is not None:
+            channels *= math.prod(self.patch_size)
+            grid = patch_grid(grid, self.patch_size)
+        return (*grid, self.projection_dim or channels)
+
+    def build(self, inputs_shape):
+        super().build(inputs_shape)
+        if self.projection_dim:
+            *grid, channels = self._shape_on_grid(self.shape)
+            channels *= math.prod(self.patch_size or ())
+            self.projection = keras.layers.Dense(
+                self.projection_dim,
+                kernel_initializer=FanInTruncatedNormal(),
+                dtype=self.dtype_policy,
+                name="projection",
+            )
+            self.projection.build((None, *grid, channels))
+
+    def content(self, raw, training=None):
+        content = self._on_grid(raw)
+        if self.patch_size is not None:
+            content = space_to_depth(content, self.patch_size)
+        return self.projection(content) if self.projection_dim else content
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "patch_size": self.patch_size,
+            "projection_dim": self.projection_dim,
+        }
+
+    # What subclasses change whose raw tensors are no grid with channels yet.
+
+    def _shape_on_grid(self, shape):
+        """From the shape of a raw example to `(n_1, ..., n_d, c)`."""
+        return tuple(shape)
+
+    def _on_grid(self, raw):
+        """From a raw tensor to one of that shape."""
+        return raw
+
+
+def _per_axis(patch_size, rank):
+    if isinstance(patch_size, int):
+        patch_size = (patch_size,) * rank
+    patch_size = tuple(patch_size)
+    for size in patch_size:
+        check_positive(patch_size=size)
+    if len(patch_size) != rank:
+        raise ValueError(
+            f"`patch_size` must be an integer, or one for each of the {rank} axes of "
+            f"the grid. Received: patch_size={patch_size}"
+        )
+    return patch_size

@@ -29,8 +29,8 @@ class PerceiverBackbone(keras_hub.models.Backbone):
     and cross-attends and latent blocks in turn; layers that share weights are one
     layer called several times.
 
-    Masking: adapters that take a mask give the model a second input,
-    `"inputs_mask"`, bool `(B, M)`, `True` = attend.
+    Masking: adapters that take a mask give the model a second input, with the name of
+    the first and `"_mask"` after it, e.g. `"image_mask"`, bool, `True` = attend.
 
     Args:
         inputs: adapter of `kp.inputs`. Reads the raw tensor.
@@ -64,8 +64,8 @@ class PerceiverBackbone(keras_hub.models.Backbone):
 
     Call arguments:
         inputs: what the adapter takes, e.g. float tensor
-            `(B, height, width, channels)`; with a mask, a dict with `"inputs"` and
-            `"inputs_mask"`.
+            `(B, height, width, channels)`; with a mask, a dict such as that of
+            `"image"` and `"image_mask"`; a dict of them all for several modalities.
 
     Returns:
         The latents, float tensor `(B, N, D)`.
@@ -147,7 +147,7 @@ class PerceiverBackbone(keras_hub.models.Backbone):
         cross_attends = [
             CrossAttention(
                 num_heads=num_cross_heads,
-                positions=inputs.positions,
+                positions=inputs.grid_positions,
                 qk_dim=cross_qk_dim or qk_dim or "inputs",
                 widening_factor=cross_widening_factor,
                 use_query_residual=use_query_residual,
@@ -178,20 +178,19 @@ class PerceiverBackbone(keras_hub.models.Backbone):
         )
 
         # === Functional model ===
-        raw, inputs_mask = inputs.symbolic_inputs()
-        content = inputs(raw)
+        raw = inputs.symbolic_inputs()
+        content, inputs_mask = inputs(raw), None
+        if inputs.has_mask:
+            content, inputs_mask = content
         outputs = encode(
-            latent_array(content),
+            latent_array(keras.tree.flatten(content)[0]),
             content,
             [cross_attends[i] for i in cross_ids],
             [latent_blocks[i] for i in block_ids],
             steps,
             inputs_mask=inputs_mask,
         )
-        model_inputs = raw
-        if inputs_mask is not None:
-            model_inputs = {raw.name: raw, inputs_mask.name: inputs_mask}
-        super().__init__(inputs=model_inputs, outputs=outputs, dtype=dtype, **kwargs)
+        super().__init__(inputs=raw, outputs=outputs, dtype=dtype, **kwargs)
 
         # === Config ===
         self.adapter = inputs

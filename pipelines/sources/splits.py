@@ -1,11 +1,10 @@
 """Stratified, reproducible splits into train, validation and test."""
 
 import dataclasses
-import numbers
 
 import numpy as np
 
-from pipelines.checks import check_seed
+from pipelines.checks import check_fraction, check_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +29,7 @@ class SplitRule:
     def __post_init__(self):
         check_seed(self.seed)
         for field in ("validation_fraction", "test_fraction"):
-            fraction = getattr(self, field)
-            if not isinstance(fraction, numbers.Real) or not 0 <= fraction < 1:
-                raise ValueError(
-                    f"`{field}` must be a number in [0, 1). "
-                    f"Received: {field}={fraction!r}"
-                )
+            check_fraction(field, getattr(self, field))
 
 
 def held_out_count(num_items, fraction, what):
@@ -108,6 +102,31 @@ def stratified_split(labels, split, rule, classes):
     if split == "train":
         return np.random.RandomState([rule.seed, 2]).permutation(rest)
     return validation if split == "validation" else test
+
+
+def grouped_split(groups, split, rule):
+    """Chooses the examples of one split, group by group: none is in two splits.
+
+    Args:
+        groups: integer array of shape (N,), such as the speaker of each sound.
+        split: "train", "validation" or "test".
+        rule: `SplitRule`, whose fractions are those of groups.
+
+    Returns:
+        int64 array of positions in `groups`: sorted, except that "train" comes in
+        random order.
+
+    Raises:
+        ValueError: if the rule leaves the split empty or there are too few groups.
+    """
+    groups = np.asarray(groups)
+    members = np.unique(groups)
+    # Each group is an example of the one class of all groups.
+    chosen = stratified_split(np.zeros(len(members), int), split, rule, ("groups",))
+    (positions,) = np.nonzero(np.isin(groups, members[chosen]))
+    if split == "train":
+        return np.random.RandomState([rule.seed, 3]).permutation(positions)
+    return positions
 
 
 def _set_aside(positions, labels, fraction, random_state, classes):

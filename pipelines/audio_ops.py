@@ -1,0 +1,323 @@
+"""Steps that one sound goes through on its way into a batch.
+
+Each factory returns a pure function from an example, a dict of tensors, to an example,
+as in `image_ops`. Sounds are float32 waves (samples,) in [-1, 1], one channel, at
+`example["rate"]` samples per second, until `log_mel` makes a spectrogram of them:
+
+    decode_audio -> random_speed -> random_fit | middle_fit -> normalize_peak
+          -> random_gain, add_noise -> log_mel -> standardize -> spec_augment
+
+Random steps draw from `example["seed"]` alone.
+"""
+
+import math
+
+import tensorflow as tf
+
+from pipelines import audio_files
+from pipelines.image_ops import op_seed
+
+# What is quieter is noise of the recording: the logarithm begins here.
+MEL_FLOOR = 1e-3
+LOWEST_MEL_FREQUENCY = 60.0  # Hz; below it there is hum rather than sound.
+
+
+def decode_audio(rate):
+    """Makes the step that reads, decodes and resamples the sound of an example.
+
+    Takes `example["audio"]` with `example["rate"]`, or else `example["encoded"]`, the
+    bytes of a sound or video file, or the file at `example["path"]`.
+
+    Args:
+        rate: int, samples per second.
+
+    Returns:
+        Function from example to example with "audio", float32 (samples,), and "rate".
+    """
+
+    def apply(example):
+        example = dict(example)
+        if "audio" in example:
+            example["audio"] = _resampled(example["audio"], example["rate"], rate)
+        elif "encoded" in example:
+            encoded = example.pop("encoded")
+            example["audio"] = audio_files.read(encoded, rate, is_path=False)
+        else:
+            example["audio"] = audio_files.read(example["path"], rate, is_path=True)
+        example["rate"] = tf.constant(rate, tf.int32)
+        return example
+
+    return apply
+
+
+def cut(num_samples):
+    """Makes the step that cuts out what begins at `example["start"]`, in seconds.
+
+    Args:
+        num_samples: int.
+
+    Returns:
+        Function from example to example; after the end of a sound there is silence.
+    """
+
+    def apply(example):
+        rate = tf.cast(example["rate"], tf.float64)
+        start = tf.cast(
+            tf.round(tf.cast(example["start"], tf.float64) * rate), tf.int32
+        )
+        audio = example["audio"][start : start + num_samples]
+        audio = tf.pad(audio, [[0, num_samples - tf.shape(audio)[0]]])
+        return {**example, "audio": tf.ensure_shape(audio, (num_samples,))}
+
+    return apply
+
+
+def middle_fit(num_samples):
+    """Makes the step that gives a sound its length around its middle.
+
+    Args:
+        num_samples: int.
+
+    Returns:
+        Function from example to example: the middle of a longer sound; a shorter one
+        amid silence.
+    """
+    return _fit(num_samples, lambda example: 0.5)
+
+
+def random_fit(num_samples):
+    """Makes the step that gives a sound its length at random.
+
+    Args:
+        num_samples: int.
+
+    Returns:
+        Function from example to example: any part of a longer sound; a shorter one
+        anywhere amid silence.
+    """
+
+    def place(example):
+        return tf.random.stateless_uniform((), op_seed(example, "random_fit"))
+
+    return _fit(num_samples, place)
+
+
+def random_shift(max_samples):
+    """Makes the step that moves a sound in time; what enters is silence.
+
+    Args:
+        max_samples: int, the farthest move in each direction.
+
+    Returns:
+        Function from example to example.
+    """
+
+    def apply(example):
+        audio = example["audio"]
+        start = tf.random.stateless_uniform(
+            (), op_seed(example, "random_shift"), 0, 2 * max_samples + 1, tf.int32
+        )
+        padded = tf.pad(audio, [[max_samples, max_samples]])
+        moved = padded[start : start + tf.shape(audio)[0]]
+        return {**example, "audio": tf.ensure_shape(moved, audio.shape)}
+
+    return apply
+
+
+def random_speed(spread):
+    """Makes the step that plays a sound faster or slower, pitch and all.
+
+    Args:
+        spread: float in [0, 1); speeds are within 1 - spread and 1 + spread.
+
+    Returns:
+        Function from example to example, of another length.
+    """
+
+    def apply(example):
+        audio = example["audio"]
+        speed = tf.random.stateless_uniform(
+            (), op_seed(example, "random_speed"), 1 - spread, 1 + spread
+        )
+        length = tf.cast(tf.size(audio), tf.float32) / speed
+        length = tf.maximum(tf.cast(length, tf.int32), 1)
+        # As an image of one row; antialiased, as high tones of fast speech need.
+        played = tf.image.resize(
+            audio[None, :, None], (1, length), method="bicubic", antialias=True
+        )
+        return {**example, "audio": played[0, :, 0]}
+
+    return apply
+
+
+def normalize_peak():
+    """Makes the step that brings the loudest sample to 1; silence stays silence.
+
+    Returns:
+        Function from example to example.
+    """
+
+    def apply(example):
+        peak = tf.reduce_max(tf.abs(example["audio"]))
+        return {**example, "audio": tf.math.divide_no_nan(example["audio"], peak)}
+
+    return apply
+
+
+def random_gain(decibels):
+    """Makes the step that makes a sound quieter.
+
+    Args:
+        decibels: float, by how much at most.
+
+    Returns:
+        Function from example to example.
+    """
+
+    def apply(example):
+        gain = tf.random.stateless_uniform(
+            (), op_seed(example, "random_gain"), -decibels, 0.0
+        )
+        return {**example, "audio": example["audio"] * 10 ** (gain / 20)}
+
+    return apply
+
+
+def add_noise(low, high):
+    """Makes the step that adds white noise.
+
+    Args:
+        low, high: floats, decibels; how much louder than the noise the sound is.
+
+    Returns:
+        Function from example to example.
+    """
+
+    def apply(example):
+        audio = example["audio"]
+        seed = op_seed(example, "add_noise.level")
+        decibels = tf.random.stateless_uniform((), seed, low, high)
+        noise = tf.random.stateless_normal(
+            tf.shape(audio), op_seed(example, "add_noise")
+        )
+        power = tf.sqrt(tf.reduce_mean(audio**2)) * 10 ** (-decibels / 20)
+        return {**example, "audio": tf.ensure_shape(audio + power * noise, audio.shape)}
+
+    return apply
+
+
+def log_mel(rate, *, num_bins, frame_length, frame_step):
+    """Makes the step from a wave to its log-mel spectrogram.
+
+    Hann windows; the magnitudes of a Fourier transform of the next power of two;
+    triangles on the mel scale from 60 Hz to half the rate; log(x + 0.001). The last
+    frames are filled up with silence.
+
+    Args:
+        rate: int, samples per second.
+        num_bins: int, triangles.
+        frame_length: int, samples of a window.
+        frame_step: int, samples from one window to the next.
+
+    Returns:
+        Function from example to example with "audio" (frames, num_bins), frames =
+        ceil(samples / frame_step).
+    """
+    fft_length = 2 ** math.ceil(math.log2(frame_length))
+    triangles = tf.signal.linear_to_mel_weight_matrix(
+        num_bins, fft_length // 2 + 1, rate, LOWEST_MEL_FREQUENCY, rate / 2
+    )
+
+    def apply(example):
+        spectrum = tf.signal.stft(
+            example["audio"], frame_length, frame_step, fft_length, pad_end=True
+        )
+        return {
+            **example,
+            "audio": tf.math.log(tf.abs(spectrum) @ triangles + MEL_FLOOR),
+        }
+
+    return apply
+
+
+def standardize(mean, std):
+    """Makes the step that subtracts a mean and divides by a standard deviation.
+
+    Args:
+        mean, std: floats, those of all data.
+
+    Returns:
+        Function from example to example.
+    """
+
+    def apply(example):
+        return {**example, "audio": (example["audio"] - mean) / std}
+
+    return apply
+
+
+def spec_augment(time_part, frequency_part, num_masks=2):
+    """Makes the step that hides stripes of a standardized spectrogram.
+
+    Args:
+        time_part, frequency_part: floats in [0, 1), the largest part of the frames and
+            of the bins that one stripe hides.
+        num_masks: int, stripes in each direction.
+
+    Returns:
+        Function from example to example; what is hidden is 0, the mean of all data.
+
+    References:
+        Park et al., 2019, "SpecAugment", without its warping of time.
+    """
+
+    def apply(example):
+        mel = example["audio"]
+        keep = tf.ones(tf.shape(mel), tf.bool)
+        for axis, part in ((0, time_part), (1, frequency_part)):
+            size = tf.shape(mel)[axis]
+            draws = tf.random.stateless_uniform(
+                (num_masks, 2, 1), op_seed(example, f"spec_augment.{axis}")
+            )
+            widths = draws[:, 0] * part * tf.cast(size, tf.float32)
+            starts = draws[:, 1] * (tf.cast(size, tf.float32) - widths)
+            place = tf.range(size, dtype=tf.float32) + 0.5
+            hidden = tf.logical_and(place >= starts, place < starts + widths)
+            hidden = tf.reduce_any(hidden, axis=0)
+            keep &= ~tf.expand_dims(hidden, 1 - axis)
+        return {**example, "audio": tf.where(keep, mel, tf.zeros_like(mel))}
+
+    return apply
+
+
+def _fit(num_samples, place):
+    """A step that cuts or fills up; `place` gives where, from 0, early, to 1, late."""
+
+    def apply(example):
+        audio = example["audio"]
+        room = num_samples - tf.size(audio)
+        share = tf.cast(tf.abs(room) + 1, tf.float32) * place(example)
+        before = tf.minimum(tf.cast(share, tf.int32), tf.abs(room))
+        start = tf.where(room < 0, before, 0)
+        audio = audio[start : start + num_samples]
+        before = tf.where(room > 0, before, 0)
+        audio = tf.pad(audio, [[before, tf.maximum(room, 0) - before]])
+        return {**example, "audio": tf.ensure_shape(audio, (num_samples,))}
+
+    return apply
+
+
+def _resampled(audio, rate, new_rate):
+    """Sound in memory, which mostly has the rate that is wanted."""
+
+    def resample():
+        return tf.numpy_function(
+            lambda audio, rate: audio_files.resample(audio, rate, new_rate),
+            [audio, rate],
+            tf.float32,
+            stateful=False,
+        )
+
+    same = tf.equal(tf.cast(rate, tf.int32), new_rate)
+    resampled = tf.cond(same, lambda: audio, resample)
+    return tf.ensure_shape(resampled, (None,))

@@ -1,0 +1,30 @@
+"""A classifier of sounds by their mel spectrograms, from any folder of class folders.
+
+    python scripts/train.py --config=scripts/configs/audio_mel.py --workdir=runs/mine \
+        --config.data.source=folder:PATH
+
+PATH holds a folder for each class, or `train` and `test` folders of those, with WAV,
+FLAC, MP3 or OGG files. Rate, length and the rest are found from the sounds where they
+are not given.
+"""
+
+from ml_collections import config_dict
+
+from configs import audio_raw
+
+
+def get_config():
+    config = audio_raw.get_config()
+    recipe = config.data.recipe
+    recipe.representation = "mel"
+    recipe.num_mel_bins = config_dict.placeholder(int)
+    recipe.frame_length = config_dict.placeholder(int)
+    recipe.frame_step = config_dict.placeholder(int)
+    config.data.augmentation.time_mask = 0.1
+    config.data.augmentation.frequency_mask = 0.1
+    # Frames and bins of a patch.
+    config.adapter = adapter = config_dict.ConfigDict()
+    adapter.patch_size = (1, 1)
+    adapter.projection_dim = config_dict.placeholder(int)
+    adapter.num_bands = 12
+    return config

@@ -1,0 +1,32 @@
+"""A classifier of sounds by their raw waves, from any folder of class folders.
+
+    python scripts/train.py --config=scripts/configs/audio_raw.py --workdir=runs/mine \
+        --config.data.source=folder:PATH
+
+PATH holds a folder for each class, or `train` and `test` folders of those, with WAV,
+FLAC, MP3 or OGG files. Rate and length are found from the sounds where they are not
+given.
+"""
+
+from ml_collections import config_dict
+
+from configs import base
+
+
+def get_config():
+    config = base.get_config()
+    config.modality = "audio"
+    config.data.recipe = recipe = config_dict.ConfigDict()
+    recipe.rate = config_dict.placeholder(int)
+    recipe.num_samples = config_dict.placeholder(int)
+    recipe.representation = "wave"
+    config.data.augmentation = augmentation = config_dict.ConfigDict()
+    augmentation.speed = 0.1
+    augmentation.shift_seconds = 0.05
+    augmentation.gain_db = 6.0
+    augmentation.noise_db = 20.0
+    config.adapter = adapter = config_dict.ConfigDict()
+    adapter.segment_length = 128
+    adapter.projection_dim = config_dict.placeholder(int)
+    adapter.num_bands = 32
+    return config
