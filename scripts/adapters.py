@@ -50,10 +50,14 @@ def _text(recipe, embedding_dim):
     return kp.inputs.TextInput((recipe.length,), embedding_dim=embedding_dim)
 
 
-def _video(recipe, num_bands, max_resolution):
-    grid = (recipe.num_frames, *recipe.image_size)
+def _video(recipe, num_bands, max_resolution, patch_size):
+    pixels = (recipe.num_frames, *recipe.image_size)
+    patches = patch_size or (1, 1, 1)
+    grid = tuple(-(-n // p) for n, p in zip(pixels, patches, strict=True))
     positions = kp.FourierPositions(num_bands, max_resolution=max_resolution or grid)
-    return kp.inputs.VideoInput((*grid, recipe.channels), positions)
+    return kp.inputs.VideoInput(
+        (*pixels, recipe.channels), positions, patch_size=patch_size
+    )
 
 
 _BUILDERS = {
