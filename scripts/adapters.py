@@ -18,7 +18,7 @@ def build_adapter(recipe, settings):
 
 def _audio(recipe, num_bands, projection_dim, segment_length=None, patch_size=None):
     if recipe.representation == "wave":
-        num_segments = -(-recipe.num_samples // segment_length)
+        (num_segments,) = _patch_grid((recipe.num_samples,), (segment_length,))
         return kp.inputs.AudioInput(
             (recipe.num_samples,),
             kp.FourierPositions(num_bands, max_resolution=(num_segments,)),
@@ -26,12 +26,78 @@ def _audio(recipe, num_bands, projection_dim, segment_length=None, patch_size=No
             projection_dim=projection_dim,
         )
     shape = (recipe.num_frames, recipe.num_mel_bins)
-    grid = tuple(-(-n // p) for n, p in zip(shape, patch_size, strict=True))
+    grid = _patch_grid(shape, patch_size)
     return kp.inputs.SpectrogramInput(
         shape,
         kp.FourierPositions(num_bands, max_resolution=grid),
         patch_size=patch_size,
         projection_dim=projection_dim,
+    )
+
+
+def _audio_video(recipe, audio, video, min_padding, modality_dropout):
+    return kp.inputs.MultimodalInput(
+        {
+            "audio": _audio(recipe.audio, **audio),
+            "video": _video(recipe.video, **video),
+        },
+        min_padding=min_padding,
+        modality_dropout=dict(modality_dropout),
+    )
+
+
+def _image(recipe, num_bands):
+    positions = kp.FourierPositions(num_bands, max_resolution=recipe.image_size)
+    return kp.inputs.ImageInput((*recipe.image_size, recipe.channels), positions)
+
+
+def _video(recipe, num_bands, max_resolution, patch_size=None, projection_dim=None):
+    shape = (recipe.num_frames, *recipe.image_size)
+    grid = _patch_grid(shape, patch_size)
+    return kp.inputs.VideoInput(
+        (*shape, recipe.channels),
+        kp.FourierPositions(num_bands, max_resolution=max_resolution or grid),
+        patch_size=patch_size,
+        projection_dim=projection_dim,
+    )
+
+
+def _patch_grid(shape, patch_size):
+    """How many patches, the last of them perhaps in part, are in each direction."""
+    patch_size = patch_size or (1,) * len(shape)
+    return tuple(-(-n // p) for n, p in zip(shape, patch_size, strict=True))
+
+
+_BUILDERS[recipe.modality](recipe, **settings)
+
+
+def _audio(recipe, num_bands, projection_dim, segment_length=None, patch_size=None):
+    if recipe.representation == "wave":
+        (num_segments,) = _patch_grid((recipe.num_samples,), (segment_length,))
+        return kp.inputs.AudioInput(
+            (recipe.num_samples,),
+            kp.FourierPositions(num_bands, max_resolution=(num_segments,)),
+            segment_length=segment_length,
+            projection_dim=projection_dim,
+        )
+    shape = (recipe.num_frames, recipe.num_mel_bins)
+    grid = _patch_grid(shape, patch_size)
+    return kp.inputs.SpectrogramInput(
+        shape,
+        kp.FourierPositions(num_bands, max_resolution=grid),
+        patch_size=patch_size,
+        projection_dim=projection_dim,
+    )
+
+
+def _audio_video(recipe, audio, video, min_padding, modality_dropout):
+    return kp.inputs.MultimodalInput(
+        {
+            "audio": _audio(recipe.audio, **audio),
+            "video": _video(recipe.video, **video),
+        },
+        min_padding=min_padding,
+        modality_dropout=dict(modality_dropout),
     )
 
 
@@ -48,6 +114,7 @@ def _video(recipe, num_bands, max_resolution):
 
 _BUILDERS = {
     "audio": _audio,
+    "audio_video": _audio_video,
     "image": _image,
     "video": _video,
 }
