@@ -18,18 +18,17 @@ def build_adapter(recipe, settings):
 
 def _audio(recipe, num_bands, projection_dim, segment_length=None, patch_size=None):
     if recipe.representation == "wave":
-        (num_segments,) = _patch_grid((recipe.num_samples,), (segment_length,))
+        grid = _patch_grid((recipe.num_samples,), (segment_length,))
         return kp.inputs.AudioInput(
             (recipe.num_samples,),
-            kp.FourierPositions(num_bands, max_resolution=(num_segments,)),
+            kp.FourierPositions(num_bands, max_resolution=grid),
             segment_length=segment_length,
             projection_dim=projection_dim,
         )
     shape = (recipe.num_frames, recipe.num_mel_bins)
-    grid = _patch_grid(shape, patch_size)
     return kp.inputs.SpectrogramInput(
         shape,
-        kp.FourierPositions(num_bands, max_resolution=grid),
+        kp.FourierPositions(num_bands, max_resolution=_patch_grid(shape, patch_size)),
         patch_size=patch_size,
         projection_dim=projection_dim,
     )
@@ -53,63 +52,19 @@ def _image(recipe, num_bands):
 
 def _video(recipe, num_bands, max_resolution, patch_size=None, projection_dim=None):
     shape = (recipe.num_frames, *recipe.image_size)
-    grid = _patch_grid(shape, patch_size)
+    grid = max_resolution or _patch_grid(shape, patch_size)
     return kp.inputs.VideoInput(
         (*shape, recipe.channels),
-        kp.FourierPositions(num_bands, max_resolution=max_resolution or grid),
-        patch_size=patch_size,
-        projection_dim=projection_dim,
-    )
-
-
-def _patch_grid(shape, patch_size):
-    """How many patches, the last of them perhaps in part, are in each direction."""
-    patch_size = patch_size or (1,) * len(shape)
-    return tuple(-(-n // p) for n, p in zip(shape, patch_size, strict=True))
-
-
-_BUILDERS[recipe.modality](recipe, **settings)
-
-
-def _audio(recipe, num_bands, projection_dim, segment_length=None, patch_size=None):
-    if recipe.representation == "wave":
-        (num_segments,) = _patch_grid((recipe.num_samples,), (segment_length,))
-        return kp.inputs.AudioInput(
-            (recipe.num_samples,),
-            kp.FourierPositions(num_bands, max_resolution=(num_segments,)),
-            segment_length=segment_length,
-            projection_dim=projection_dim,
-        )
-    shape = (recipe.num_frames, recipe.num_mel_bins)
-    grid = _patch_grid(shape, patch_size)
-    return kp.inputs.SpectrogramInput(
-        shape,
         kp.FourierPositions(num_bands, max_resolution=grid),
         patch_size=patch_size,
         projection_dim=projection_dim,
     )
 
 
-def _audio_video(recipe, audio, video, min_padding, modality_dropout):
-    return kp.inputs.MultimodalInput(
-        {
-            "audio": _audio(recipe.audio, **audio),
-            "video": _video(recipe.video, **video),
-        },
-        min_padding=min_padding,
-        modality_dropout=dict(modality_dropout),
-    )
-
-
-def _image(recipe, num_bands):
-    positions = kp.FourierPositions(num_bands, max_resolution=recipe.image_size)
-    return kp.inputs.ImageInput((*recipe.image_size, recipe.channels), positions)
-
-
-def _video(recipe, num_bands, max_resolution):
-    grid = (recipe.num_frames, *recipe.image_size)
-    positions = kp.FourierPositions(num_bands, max_resolution=max_resolution or grid)
-    return kp.inputs.GridInput((*grid, recipe.channels), positions)
+def _patch_grid(shape, patch_size):
+    """How many patches there are along each axis, the last one filled up."""
+    patch_size = patch_size or (1,) * len(shape)
+    return tuple(-(-n // p) for n, p in zip(shape, patch_size, strict=True))
 
 
 _BUILDERS = {
