@@ -27,7 +27,10 @@ class ByteArray:
     """
 
     def __init__(self, content, positions=None, grid=None):
-        self.content = content
+        # One row a channel: what all products read in order.
+        self.content = ops.swapaxes(content, 1, 2)
+        # How many channels stand after those of the positions.
+        self.last_channels = 0
         self.positions = positions
         self.grid = grid
         self.tables = []
@@ -52,15 +55,22 @@ class ByteArray:
         (other.content,) = tensors
         return other
 
+    def with_channel(self, values):
+        """The same with one more channel, the last, of the values `(B, M)`."""
+        content = ops.concatenate([self.content, values[:, None]], axis=1)
+        other = self.with_tensors((content,))
+        other.last_channels += 1
+        return other
+
     @property
     def channels(self):
         """C, the channels of content and positions."""
-        return self.content.shape[-1] + sum(t.shape[-1] for t in self.tables)
+        return self.content.shape[1] + sum(t.shape[-1] for t in self.tables)
 
     @property
     def num_inputs(self):
         """M, an int where it is known."""
-        return ops.shape(self.content)[1]
+        return ops.shape(self.content)[2]
 
     def deviation(self, epsilon):
         """What layer normalization divides by: `sqrt(variance + epsilon)`, `(B, M)`."""
@@ -72,7 +82,7 @@ class ByteArray:
         Returns:
             List of triples: two tensors that broadcast to `(B, M)`, and an int.
         """
-        parts = [_moments(self.content)]
+        parts = [_moments(self.content, axis=1)]
         for axis, table in enumerate(self.tables):
             mean, squares, count = _moments(table)
             shape = [1] * (len(self.grid) + 1)
@@ -91,8 +101,7 @@ class ByteArray:
 
     def scores(self, u):
         """`(B, R, C) -> (B, R, M)`, one dot product for each row and input."""
-        width = self.content.shape[-1]
-        scores = ops.matmul(u[..., :width], ops.swapaxes(self.content, 1, 2))
+        scores = ops.matmul(self._of_content(u), self.content)
         if not self.tables:
             return scores
         batch, rows, _ = ops.shape(scores)
@@ -115,7 +124,7 @@ class ByteArray:
 
     def mix(self, w):
         """`(B, R, M) -> (B, R, C)`, a weighted sum of the inputs for each row."""
-        content = ops.matmul(w, self.content)
+        content = ops.matmul(w, ops.swapaxes(self.content, 1, 2))
         if not self.tables:
             return content
         batch, rows, _ = ops.shape(w)
@@ -136,14 +145,27 @@ class ByteArray:
             ops.matmul(marginal, table)
             for marginal, table in zip(marginals, self.tables, strict=True)
         ]
+        features = self.positions.in_channel_order(features)
+        width = self._first_channels
         return ops.concatenate(
-            [content, self.positions.in_channel_order(features)], axis=-1
+            [content[..., :width], features, content[..., width:]], axis=-1
         )
 
     def spread(self, w, u):
-        """The gradients of the tensors: `(B, R, M), (B, R, C) -> ((B, M, c),)`."""
-        width = self.content.shape[-1]
-        return (ops.matmul(ops.swapaxes(w, 1, 2), u[..., :width]),)
+        """The gradients of the tensors: `(B, R, M), (B, R, C) -> ((B, c, M),)`."""
+        return (ops.matmul(ops.swapaxes(self._of_content(u), 1, 2), w),)
+
+    @property
+    def _first_channels(self):
+        return self.content.shape[1] - self.last_channels
+
+    def _of_content(self, u):
+        """The channels of the content among those of rows, `(B, R, C) -> (B, R, c)`."""
+        if not self.tables:
+            return u
+        first = u[..., : self._first_channels]
+        last = u[..., u.shape[-1] - self.last_channels :]
+        return ops.concatenate([first, last], axis=-1)
 
 
 class ConcatenatedByteArray:
@@ -155,9 +177,10 @@ class ConcatenatedByteArray:
             that all inputs of that part have in common.
     """
 
-    def __init__(self, parts, paddings):
+    def __init__(self, parts, paddings, last_channels=0):
         self.parts = parts
         self.paddings = paddings
+        self.last_channels = last_channels
 
     @property
     def tensors(self):
@@ -169,7 +192,15 @@ class ConcatenatedByteArray:
             part.with_tensors((content,))
             for part, content in zip(self.parts, tensors[:count], strict=True)
         ]
-        return ConcatenatedByteArray(parts, list(tensors[count:]))
+        paddings = list(tensors[count:])
+        return ConcatenatedByteArray(parts, paddings, self.last_channels)
+
+    def with_channel(self, values):
+        parts = [
+            part.with_channel(part_values)
+            for part, part_values in zip(self.parts, self._split(values), strict=True)
+        ]
+        return ConcatenatedByteArray(parts, self.paddings, self.last_channels + 1)
 
     @property
     def channels(self):
@@ -192,25 +223,36 @@ class ConcatenatedByteArray:
     def scores(self, u):
         scores = []
         for part, padding in self._pairs():
-            own = part.scores(u[..., : part.channels])
-            shared = ops.matmul(u[..., part.channels :], padding[..., None])
-            scores.append(own + shared)
+            own, shared = self._of_part(part, u)
+            scores.append(part.scores(own) + ops.matmul(shared, padding[..., None]))
         return ops.concatenate(scores, axis=-1)
 
     def mix(self, w):
         mixes = []
         for (part, padding), weights in zip(self._pairs(), self._split(w), strict=True):
             shared = ops.sum(weights, axis=-1, keepdims=True) * padding[:, None]
-            mixes.append(ops.concatenate([part.mix(weights), shared], axis=-1))
+            mix = part.mix(weights)
+            width = part.channels - self.last_channels
+            mixes.append(
+                ops.concatenate([mix[..., :width], shared, mix[..., width:]], axis=-1)
+            )
         return sum(mixes)
 
     def spread(self, w, u):
         contents, paddings = [], []
         for part, weights in zip(self.parts, self._split(w), strict=True):
-            contents += part.spread(weights, u[..., : part.channels])
+            own, shared = self._of_part(part, u)
+            contents += part.spread(weights, own)
             total = ops.sum(weights, axis=-1)[:, None]
-            paddings.append(ops.matmul(total, u[..., part.channels :])[:, 0])
+            paddings.append(ops.matmul(total, shared)[:, 0])
         return (*contents, *paddings)
+
+    def _of_part(self, part, u):
+        """The channels of a part among those of rows, and those of its padding."""
+        first = part.channels - self.last_channels
+        last = u.shape[-1] - self.last_channels
+        own = ops.concatenate([u[..., :first], u[..., last:]], axis=-1)
+        return own, u[..., first:last]
 
     def _pairs(self):
         return list(zip(self.parts, self.paddings, strict=True))
@@ -234,8 +276,8 @@ def _deviation(parts, epsilon):
     return ops.sqrt(squares / channels + epsilon)
 
 
-def _moments(x):
+def _moments(x, axis=-1):
     """Mean and centred sum of squares over the channels, and their number."""
-    mean = ops.mean(x, axis=-1)
-    squares = ops.sum(ops.square(x - mean[..., None]), axis=-1)
-    return mean, squares, x.shape[-1]
+    mean = ops.mean(x, axis=axis)
+    squares = ops.sum(ops.square(x - ops.expand_dims(mean, axis)), axis=axis)
+    return mean, squares, x.shape[axis]

@@ -85,7 +85,15 @@ def _counting(start, count):
 
 def _hash(x):
     """Mixes the bits of unsigned 32-bit integers (the finalizer of MurmurHash3)."""
+    x = _lowest_32_bits(x)
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35)):
         x = ops.bitwise_xor(x, ops.right_shift(x, ops.cast(shift, "uint32")))
-        x = x * ops.cast(factor, "uint32")
+        x = _lowest_32_bits(x * ops.cast(factor, "uint32"))
     return ops.bitwise_xor(x, ops.right_shift(x, ops.cast(16, "uint32")))
+
+
+def _lowest_32_bits(x):
+    if keras.config.backend() == "torch":
+        # Keras has no uint32 there, and takes int64, of which more bits are left.
+        return ops.bitwise_and(x, ops.cast(0xFFFFFFFF, "uint32"))
+    return x

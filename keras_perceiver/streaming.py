@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import keras
 from keras import ops
 
 from keras_perceiver.loops import sequential_loop
@@ -9,6 +10,9 @@ from keras_perceiver.loops import sequential_loop
 # What one array of scores may take, in bytes: several of these fit in the cache that
 # the cores of a CPU share, and a GPU is kept busy.
 CHUNK_BYTES = 2**22
+# The exponential of no logit below it is large or small enough to lose digits, whatever
+# the sums over inputs are.
+SAFE_LOGIT = 40.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,9 +75,11 @@ def attend(u, byte_array, deviation, chunk, mask=None, keep=None):
     them again, by closed forms, and holds as little.
 
     Args:
-        u: float tensor `(B, N, H, C)`, the rows: a vector for each query and head.
+        u: float tensor `(B, N, H, C)`, the rows: a vector for each query and head,
+            centred over the channels.
         byte_array: `ByteArray` of B examples.
-        deviation: float tensor `(B, M)`.
+        deviation: float tensor `(B, M)`, no less than the standard deviation of an
+            input over its channels.
         chunk: `Chunk`.
         mask: optional bool tensor `(1 or B, 1 or N, 1 or M)`, `True` = attend.
         keep: optional function of the first example and the first query of a chunk, and
@@ -90,9 +96,12 @@ def attend(u, byte_array, deviation, chunk, mask=None, keep=None):
         u = _pad_rows(u, padding)
         if mask is not None and mask.shape[1] != 1:
             mask = _pad_rows(mask, padding)
+    # With its deviation for one more channel, an input over its deviation ends with a
+    # one: scores then add a constant to each row, and weighted sums of the inputs end
+    # with the sum of the weights.
+    byte_array = byte_array.with_channel(deviation)
     stream = _Stream(byte_array, chunk, mask, keep, (batch, num_rows + padding, heads))
 
-    @ops.custom_gradient
     def differentiable(u, *inputs):
         answers = stream.forward(u, inputs)
 
@@ -108,9 +117,18 @@ def attend(u, byte_array, deviation, chunk, mask=None, keep=None):
 
         return answers, gradient
 
-    answers = differentiable(u, *byte_array.tensors, 1.0 / deviation)
+    tensors = (u, *byte_array.tensors, 1.0 / deviation)
+    if keras.config.backend() == "numpy":
+        # It has no gradients, and Keras would warn of that.
+        answers, _ = differentiable(*tensors)
+    else:
+        answers = ops.custom_gradient(differentiable)(*tensors)
     answers = answers[:, :num_rows]
     return answers[..., :width], answers[..., width]
+
+
+def _append(x, channel):
+    return ops.concatenate([x, channel], axis=-1)
 
 
 def _pad_rows(x, padding):
@@ -122,9 +140,9 @@ def _pad_rows(x, padding):
 class _Stream:
     """The loops over chunks, forward and backward.
 
-    Its inputs are the tensors of the byte array and the inverse deviation. An answer is
-    `(o, total, log-sum-exp)`, C + 2 channels: with rows and inputs, all that the
-    backward pass needs.
+    Its inputs are the tensors of the byte array, whose last channel is the deviation,
+    and the inverse deviation. An answer is `(o, total, log-sum-exp)`, C + 2 channels:
+    with rows and inputs, all that the backward pass needs.
     """
 
     def __init__(self, byte_array, chunk, mask, keep, shape):
@@ -136,46 +154,47 @@ class _Stream:
 
     def forward(self, u, inputs):
         def step(part):
-            logits, _ = part.logits(u)
-            highest = ops.max(logits, axis=-1, keepdims=True)
-            weights = ops.exp(logits - highest)
-            normalizer = ops.sum(weights, axis=-1, keepdims=True)
-            total = ops.ones_like(normalizer)
-            if part.keep is not None:
-                weights = weights * part.keep
-                total = ops.sum(weights, axis=-1, keepdims=True) / normalizer
-            o = part.byte_array.mix(weights * part.inverse) / normalizer
-            answer = ops.concatenate([o, total], axis=-1)
-            if part.is_open is not None:
-                answer = ops.where(part.is_open, answer, ops.zeros_like(answer))
-            log_sum = highest + ops.log(normalizer)
-            return ops.concatenate([answer, log_sum], axis=-1)
+            rows = part.rows(u)
+            shift = part.shift(rows)
+            logits, _ = part.logits(_append(rows, -shift))
+            weights = ops.exp(logits)
+            scaled = weights * part.inverse
+            if part.keep is None:
+                sums = part.byte_array.mix(scaled)
+                normalizer = sums[..., -1:]
+            else:
+                sums = part.byte_array.mix(scaled * part.keep)
+                normalizer = ops.sum(weights, axis=-1, keepdims=True)
+            # It is zero where there is nothing to attend to, and so are the sums.
+            is_open = normalizer > 0.0
+            normalizer = ops.where(is_open, normalizer, ops.ones_like(normalizer))
+            log_sum = shift + ops.log(normalizer)
+            return ops.concatenate([sums / normalizer, log_sum], axis=-1)
 
-        return self._over_rows(step, inputs, self.byte_array.channels + 2)
+        return self._over_rows(step, inputs, self.byte_array.channels + 1)
 
     def backward_rows(self, u, inputs, answers, upstream):
         """The gradient of `u`."""
 
         def step(part):
-            of_logits, *_ = part.logits_gradient(u, answers, upstream)
-            return part.byte_array.mix(of_logits * part.inverse)
+            (of_logits, *_), _ = part.gradients(u, answers, upstream)
+            return part.byte_array.mix(of_logits * part.inverse)[..., :-1]
 
-        return self._over_rows(step, inputs, self.byte_array.channels)
+        return self._over_rows(step, inputs, self.byte_array.channels - 1)
 
     def backward_inputs(self, u, inputs, answers, upstream):
         """The gradients of the inputs."""
 
         def body(i, state):
             part = _Part(self, i, inputs)
-            of_logits, kept, products, of_answers, answer_products = (
-                part.logits_gradient(u, answers, upstream)
+            by_logits, by_values = (
+                (
+                    *part.byte_array.spread(weights * part.inverse, rows),
+                    ops.sum(weights * scores, axis=1),
+                )
+                for weights, rows, scores in part.gradients(u, answers, upstream)
             )
-            by_logits = part.byte_array.spread(of_logits * part.inverse, part.rows(u))
-            by_values = part.byte_array.spread(kept * part.inverse, of_answers)
             gradients = [a + b for a, b in zip(by_logits, by_values, strict=True)]
-            gradients.append(
-                ops.sum(of_logits * products + kept * answer_products, axis=1)
-            )
             if self._is_single:
                 return tuple(gradients)
             return tuple(
@@ -234,10 +253,9 @@ class _Part:
                 self.example, self.row, self.chunk.examples, self.chunk.rows
             )
             self.keep = ops.reshape(keep, (self.chunk.examples, -1, num_inputs))
-        self.mask = self.is_open = None
+        self.mask = None
         if stream.mask is not None:
             self.mask = self._rows_of_mask(stream.mask, num_inputs)
-            self.is_open = ops.any(self.mask, axis=-1, keepdims=True)
 
     def _examples(self, x):
         """The examples of this chunk, `(B, ...) -> (examples, ...)`."""
@@ -260,32 +278,51 @@ class _Part:
         x = ops.slice(x, start, (examples, rows, self.heads, width))
         return ops.reshape(x, (examples, rows * self.heads, width))
 
-    def logits(self, u):
-        """The logits, and the products of rows and inputs which they scale."""
-        products = self.byte_array.scores(self.rows(u))
-        logits = products * self.inverse
+    def logits(self, rows):
+        """The logits, and the scores of rows and inputs which they scale."""
+        scores = self.byte_array.scores(rows)
+        logits = scores * self.inverse
         if self.mask is not None:
             logits = ops.where(self.mask, logits, ops.cast(-1e30, logits.dtype))
-        return logits, products
+        return logits, scores
 
-    def logits_gradient(self, u, answers, upstream):
-        """The gradient of the logits, and what the gradient of the inputs needs."""
-        width = u.shape[-1]
-        logits, products = self.logits(u)
+    def shift(self, rows):
+        """What to take from the logits of each row, so that none is too large.
+
+        The highest logit; but zero where no logit can be far from it. For a centred
+        row u and an input x of deviation s, `|u . x| / s <= |u| sqrt(C)`.
+        """
+        zeros = ops.zeros_like(rows[..., :1])
+        squares = ops.sum(ops.square(rows), axis=-1)
+        bound = ops.sqrt(ops.max(squares) * rows.shape[-1])
+
+        def highest():
+            logits, _ = self.logits(_append(rows, zeros))
+            return ops.max(logits, axis=-1, keepdims=True)
+
+        return ops.cond(bound < SAFE_LOGIT, lambda: zeros, highest)
+
+    def gradients(self, u, answers, upstream):
+        """The gradients of the logits and of the scores of the values.
+
+        Returns:
+            Two triples: a gradient, the rows that were multiplied with the inputs, and
+            the scores which that gave, still to be divided by the deviation.
+        """
         answers, upstream = self.rows(answers), self.rows(upstream)
-        upstream = upstream[..., : width + 1]
-        if self.is_open is not None:
-            upstream = ops.where(self.is_open, upstream, ops.zeros_like(upstream))
-        weights = ops.exp(logits - answers[..., width + 1 :])
-        answer_products = self.byte_array.scores(upstream[..., :width])
-        of_weights = answer_products * self.inverse + upstream[..., width:]
-        mean = ops.sum(upstream * answers[..., : width + 1], axis=-1, keepdims=True)
-        kept = weights
+        rows = _append(self.rows(u), -answers[..., -1:])
+        logits, scores = self.logits(rows)
+        weights = ops.exp(logits)
+        answers, upstream = answers[..., :-1], upstream[..., :-1]
+        mean = ops.sum(upstream * answers, axis=-1, keepdims=True)
+        if self.keep is None:
+            # A constant of the row, for which its last channel is there.
+            upstream = _append(upstream[..., :-1], upstream[..., -1:] - mean)
+        upstream_scores = self.byte_array.scores(upstream)
+        of_weights, kept = upstream_scores * self.inverse, weights
         if self.keep is not None:
-            of_weights = of_weights * self.keep
-            kept = weights * self.keep
-        of_logits = weights * (of_weights - mean)
-        return of_logits, kept, products, upstream[..., :width], answer_products
+            of_weights, kept = of_weights * self.keep - mean, weights * self.keep
+        return (weights * of_weights, rows, scores), (kept, upstream, upstream_scores)
 
     def _rows_of_mask(self, mask, num_inputs):
         """`(1 or B, 1 or N, 1 or M) -> (1 or examples, 1 or rows H, 1 or M)`."""

@@ -52,3 +52,19 @@ def check_choice(name, value, choices):
         raise ValueError(
             f"`{name}` must be one of {allowed}. Received: {name}={value!r}"
         )
+
+
+def check_fraction(name, value):
+    """Raises a `ValueError` unless `value` is a number in [0, 1).
+
+    Args:
+        name: str, the argument's name for the message.
+        value: the value to check.
+
+    Raises:
+        ValueError: if `value` is no such number.
+    """
+    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
+        raise ValueError(
+            f"`{name}` must be a number in [0, 1). Received: {name}={value!r}"
+        )

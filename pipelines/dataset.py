@@ -48,6 +48,7 @@ def train_batches(
     cached_ops=(),
     shuffle_buffer=None,
     inputs="image",
+    skip_unreadable=False,
     num_parallel_calls=tf.data.AUTOTUNE,
 ):
     """Shuffled full batches without end, `steps_per_epoch` of them in each epoch.
@@ -65,6 +66,8 @@ def train_batches(
             of them, or `ENCODED_SHUFFLE_BUFFER` of those that hold encoded bytes.
         inputs: str, the entry of an example that goes into the batch; or a tuple of
             them, for a dict of inputs.
+        skip_unreadable: bool, whether examples that cannot be read are replaced by
+            others of the same epoch; else they raise.
         num_parallel_calls: int, how many examples are processed at a time.
 
     Returns:
@@ -81,7 +84,10 @@ def train_batches(
         check_integer("shuffle_buffer", shuffle_buffer, 1)
     examples = source.dataset
     if cached_ops:
-        examples = examples.map(chain(cached_ops), num_parallel_calls).cache()
+        examples = examples.map(chain(cached_ops), num_parallel_calls)
+        if skip_unreadable:
+            examples = examples.ignore_errors()
+        examples = examples.cache()
     if shuffle_buffer is None:
         shuffle_buffer = source.num_items
         if "encoded" in examples.element_spec:
@@ -99,16 +105,32 @@ def train_batches(
             shuffle_buffer, seed=order, reshuffle_each_iteration=False
         )
         epoch_seeds = tf.data.Dataset.from_tensors(epoch_seed).repeat()
-        return tf.data.Dataset.zip(epoch_seeds, shuffled).take(examples_per_epoch)
+        seeded = tf.data.Dataset.zip(epoch_seeds, shuffled)
+        if skip_unreadable:
+            # Within the epoch, so that each has all its batches whatever is lost.
+            read = processed(seeded.repeat(2)).ignore_errors()
+            seeded = read.concatenate(seeded.take(1).map(refuse))
+        return seeded.take(examples_per_epoch)
 
     def process(epoch_seed, example):
         seeded = {**example, "seed": fold_in(epoch_seed, example["index"])}
         return _as_pair(chain(ops)(seeded), inputs)
 
+    def refuse(epoch_seed, example):
+        is_enough = tf.debugging.Assert(
+            example["index"] < 0, ["Less than half of the examples can be read."]
+        )
+        with tf.control_dependencies([is_enough]):
+            return process(tf.identity(epoch_seed), example)
+
+    def processed(seeded):
+        return seeded.map(process, num_parallel_calls, deterministic=True)
+
+    examples = tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(shuffled_epoch)
+    if not skip_unreadable:
+        examples = processed(examples)
     return (
-        tf.data.Dataset.range(start_epoch, tf.int64.max)
-        .flat_map(shuffled_epoch)
-        .map(process, num_parallel_calls, deterministic=True)
+        examples
         # Whole epochs of whole batches: no batch mixes two epochs.
         .batch(batch_size, drop_remainder=True)
         .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))

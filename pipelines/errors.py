@@ -1,5 +1,6 @@
 """One readable sentence for a file that cannot be read."""
 
+import itertools
 import re
 
 import tensorflow as tf
@@ -26,8 +27,20 @@ def find_broken(source, process, noun):
     Returns:
         str, a sentence that names the file and the reason; None if all is well.
     """
+    return next((sentence for _, sentence in broken(source, process, noun)), None)
+
+
+def broken(source, process, noun):
+    """Reads all items of a source, in order, to find those that cannot be read.
+
+    Args:
+        source, process, noun: as for `find_broken`.
+
+    Yields:
+        Pairs: the index of an item, and a sentence that names it and the reason.
+    """
     if not {"path", "encoded"} & set(source.dataset.element_spec):
-        return None
+        return
 
     def index_if_readable(example):
         # What is read is only there for the reading not to be optimised away.
@@ -36,19 +49,24 @@ def find_broken(source, process, noun):
     readable = source.dataset.map(
         index_if_readable, tf.data.AUTOTUNE, deterministic=True
     ).ignore_errors()
-    num_good = 0
-    for index, _ in readable:
-        if index != num_good:
-            break
-        num_good += 1
-    if num_good == source.num_items:
-        return None
-    for example in source.dataset.skip(num_good).take(1):
-        try:
-            process(example)
-        except (tf.errors.OpError, ValueError) as error:
-            place = f"number {num_good} of {source.name}"
-            return describe_failure(error, noun, example.get("path", place))
+    expected = 0
+    found = itertools.chain((int(index) for index, _ in readable), [source.num_items])
+    for index in found:
+        for missing in range(expected, index):
+            for example in source.dataset.skip(missing).take(1):
+                sentence = _failure(process, example, noun, source)
+                if sentence is not None:
+                    yield missing, sentence
+        expected = index + 1
+
+
+def _failure(process, example, noun, source):
+    """Why one example cannot be read, in a sentence; None if it can be."""
+    try:
+        process(example)
+    except (tf.errors.OpError, ValueError) as error:
+        place = f"number {int(example['index'])} of {source.name}"
+        return describe_failure(error, noun, example.get("path", place))
     return None
 
 

@@ -9,11 +9,10 @@ in its own way, so the same seed gives the same image in whatever order and on
 however many threads examples are read.
 """
 
-import zlib
-
 import tensorflow as tf
 
 from pipelines.image_files import convert_channels, decode, decode_jpeg_box
+from pipelines.seeds import op_seed
 
 # The ImageNet evaluation: the shorter side resized to 256, the middle 224 kept.
 CENTER_CROP_FRACTION = 224 / 256
@@ -236,21 +235,6 @@ def inception_box(example, shape, *, area=(0.08, 1.0), aspect=(3 / 4, 4 / 3)):
         use_image_if_no_bounding_boxes=True,
     )
     return begin[0], begin[1], extent[0], extent[1]
-
-
-def op_seed(example, op_name):
-    """A seed of its own for each op, so that one op's draw tells nothing of another.
-
-    Args:
-        example: dict of tensors with "seed", an integer tensor of shape (2,).
-        op_name: str.
-
-    Returns:
-        Integer tensor of shape (2,).
-    """
-    return tf.random.experimental.stateless_fold_in(
-        example["seed"], tf.cast(zlib.crc32(op_name.encode()), example["seed"].dtype)
-    )
 
 
 def _pop_encoded(example):

@@ -10,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.dataset import chain, eval_batches, steps_per_epoch, train_batches
-from pipelines.errors import READING_ERRORS, describe_failure, find_broken
+from pipelines.errors import READING_ERRORS, broken, describe_failure, find_broken
 from pipelines.sources.modalities import MODALITIES
 
 
@@ -79,7 +79,15 @@ class Recipe(abc.ABC):
         """What the model will see, for people: "images of 28 x 28 x 1"."""
 
     def train_dataset(
-        self, source, *, batch_size, seed, start_epoch=0, cache=False, **augmentation
+        self,
+        source,
+        *,
+        batch_size,
+        seed,
+        start_epoch=0,
+        cache=False,
+        skip_unreadable=False,
+        **augmentation,
     ):
         """Augmented training batches without end, `steps_per_epoch` in each epoch.
 
@@ -90,6 +98,8 @@ class Recipe(abc.ABC):
             start_epoch: int, the epoch to begin with.
             cache: bool, whether the decoded examples stay in memory after the first
                 epoch.
+            skip_unreadable: bool, whether items that cannot be read are replaced by
+                others of the same epoch; else they raise.
             **augmentation: as `training_ops` of the modality takes it.
 
         Returns:
@@ -108,6 +118,7 @@ class Recipe(abc.ABC):
             start_epoch=start_epoch,
             cached_ops=cached_ops,
             inputs=self.inputs,
+            skip_unreadable=skip_unreadable,
         )
 
     def eval_dataset(self, source, *, batch_size):
@@ -161,7 +172,7 @@ class Recipe(abc.ABC):
             raise ValueError("`items` must not be empty. Received: 0 items")
 
     def _preprocess_one(self, item, ops):
-        if isinstance(item, str | bytes | os.PathLike):
+        if self._is_path(item):
             example = {"path": tf.constant(os.fsencode(item))}
         else:
             example = self.example(item)
@@ -174,6 +185,10 @@ class Recipe(abc.ABC):
                 raise
             noun = MODALITIES[self.modality].noun
             raise ValueError(describe_failure(error, noun, example["path"])) from None
+
+    @staticmethod
+    def _is_path(item):
+        return isinstance(item, str | bytes | os.PathLike)
 
     @contextlib.contextmanager
     def readable_errors(self, source):
@@ -200,6 +215,18 @@ class Recipe(abc.ABC):
             if sentence is None:
                 raise
             raise ValueError(sentence) from None
+
+    def unreadable(self, source):
+        """Reads all items of a source to find those that cannot be read.
+
+        Args:
+            source: `Source` of the modality.
+
+        Yields:
+            Pairs: the index of an item, and a sentence that names it and the reason.
+        """
+        noun = MODALITIES[self.modality].noun
+        yield from broken(source, chain(self.evaluation_ops()), noun)
 
     @staticmethod
     def steps_per_epoch(source, batch_size):

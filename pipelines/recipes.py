@@ -11,6 +11,8 @@ _RECIPES = {
     "audio": ("pipelines.audio", "AudioRecipe"),
     "audio_video": ("pipelines.audio_video", "AudioVideoRecipe"),
     "image": ("pipelines.image", "ImageRecipe"),
+    "points": ("pipelines.points", "PointsRecipe"),
+    "text": ("pipelines.text", "TextRecipe"),
     "video": ("pipelines.video", "VideoRecipe"),
 }
 

@@ -174,7 +174,11 @@ class VideoRecipe(Recipe):
         random_box = self.crop == "inception"
         return self._read(video_ops.all_frames()) if cache else [], [
             *self._read(random_clip, video_ops.random_box() if random_box else None),
-            *([video_ops.random_shift(shift_pixels, wrap=wrap)] if shift_pixels else []),
+            *(
+                [video_ops.random_shift(shift_pixels, wrap=wrap)]
+                if shift_pixels
+                else []
+            ),
             *([video_ops.flip_left_right()] if flip else []),
             *([video_ops.colour_jitter(**colours)] if any(colours.values()) else []),
             video_ops.scale(*self.value_range),

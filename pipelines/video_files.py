@@ -44,7 +44,10 @@ def probe(video, *, is_path):
             return np.int32(reader.shape), np.float32(reader.frame_rate)
 
     shape, frame_rate = tf.numpy_function(
-        probe_file, [tf.convert_to_tensor(video)], (tf.int32, tf.float32), stateful=False
+        probe_file,
+        [tf.convert_to_tensor(video)],
+        (tf.int32, tf.float32),
+        stateful=False,
     )
     return tf.ensure_shape(shape, (4,)), tf.ensure_shape(frame_rate, ())
 

@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines import image_ops, video_files
+from pipelines.seeds import op_seed
 
 
 def probe():
@@ -56,7 +57,7 @@ def random_clip(num_frames, *, frame_stride=1, frame_rate=None):
     """
 
     def apply(example):
-        seed = image_ops.op_seed(example, "random_clip")
+        seed = op_seed(example, "random_clip")
         place = tf.random.stateless_uniform((1,), seed, dtype=tf.float64)
         frames = _clips_at(example, place, num_frames, frame_stride, frame_rate)
         return {**example, "frames": frames[0]}
@@ -219,7 +220,7 @@ def random_shift(max_pixels, *, wrap=False):
 
     def apply(example):
         video = example["video"]
-        seed = image_ops.op_seed(example, "random_shift")
+        seed = op_seed(example, "random_shift")
         offset = tf.random.stateless_uniform(
             (2,), seed, -max_pixels, max_pixels + 1, tf.int32
         )
@@ -261,7 +262,7 @@ def colour_jitter(brightness=0.0, contrast=0.0, saturation=0.0):
 
     def apply(example):
         def seed(name):
-            return image_ops.op_seed(example, f"colour_jitter.{name}")
+            return op_seed(example, f"colour_jitter.{name}")
 
         def factor_range(spread):
             return 1 - spread, 1 + spread

@@ -50,6 +50,16 @@ def _image(recipe, num_bands):
     return kp.inputs.ImageInput((*recipe.image_size, recipe.channels), positions)
 
 
+def _points(recipe, num_bands, max_resolution):
+    positions = kp.FourierPositions(num_bands, max_resolution)
+    shape = (recipe.num_points, 3 + recipe.num_features)
+    return kp.inputs.PointsInput(shape, positions, use_mask=recipe.use_mask)
+
+
+def _text(recipe, embedding_dim):
+    return kp.inputs.TextInput((recipe.length,), embedding_dim=embedding_dim)
+
+
 def _video(recipe, num_bands, max_resolution, patch_size=None, projection_dim=None):
     shape = (recipe.num_frames, *recipe.image_size)
     grid = max_resolution or _patch_grid(shape, patch_size)
@@ -71,5 +81,7 @@ _BUILDERS = {
     "audio": _audio,
     "audio_video": _audio_video,
     "image": _image,
+    "points": _points,
+    "text": _text,
     "video": _video,
 }

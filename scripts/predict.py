@@ -7,6 +7,7 @@ cannot be read is reported, the others go on, and the exit status is 1.
 """
 
 import json
+import pathlib
 import sys
 
 import numpy as np
@@ -32,7 +33,7 @@ def main(arguments=None):
         files, inputs = [], []
         for file in flags.files[start : start + BATCH_SIZE]:
             try:
-                inputs.append(trained.recipe.preprocess([file]))
+                inputs.append(trained.recipe.preprocess([pathlib.Path(file)]))
                 files.append(file)
             except ValueError as error:
                 failures += 1

@@ -65,6 +65,7 @@ def main(argv):
     recipe = find_recipe(config.modality).from_source(
         sources["train"], **config.data.recipe
     )
+    sources = training_run.readable_sources(sources, recipe, config.data, workdir)
     first_epoch = training_run.epochs_done(workdir)
     train = recipe.train_dataset(
         sources["train"],
@@ -72,6 +73,7 @@ def main(argv):
         seed=config.seed,
         start_epoch=first_epoch,
         cache=config.data.cache,
+        skip_unreadable=config.data.bad_files == "skip",
         **config.data.augmentation,
     )
     steps_per_epoch = recipe.steps_per_epoch(sources["train"], config.batch_size)

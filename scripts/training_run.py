@@ -17,6 +17,10 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from pipelines.sources import without
+
+# Policies for files that cannot be read.
+BAD_FILES = ("error", "skip")
 STRATEGIES = {
     "none": tf.distribute.get_strategy,
     "mirrored": tf.distribute.MirroredStrategy,
@@ -199,6 +203,54 @@ def readable_errors(recipe, sources):
         for source in sources.values():
             stack.enter_context(recipe.readable_errors(source))
         yield
+
+
+def readable_sources(sources, recipe, data, workdir):
+    """The sources without the items that cannot be read, where the config says so.
+
+    All items are read once. What is left out is counted on the terminal and listed in
+    `report/skipped.txt`.
+
+    Args:
+        sources: dict from the names of splits to `Source`.
+        recipe: `Recipe`.
+        data: the section `data` of a config.
+        workdir: path of the run's folder.
+
+    Returns:
+        Dict of the same splits.
+
+    Raises:
+        ValueError: where `data.bad_files` is no policy, or more items than
+            `data.max_skipped_fraction` of a split cannot be read.
+    """
+    if data.bad_files not in BAD_FILES:
+        raise ValueError(
+            f"`config.data.bad_files` must be one of {list(BAD_FILES)}. "
+            f"Received: bad_files={data.bad_files!r}"
+        )
+    if data.bad_files == "error":
+        return sources
+    kept, sentences = {}, []
+    for split, source in sources.items():
+        limit = data.max_skipped_fraction * source.num_items
+        skipped = {}
+        for index, sentence in recipe.unreadable(source):
+            skipped[index] = sentence
+            if len(skipped) > limit:
+                raise ValueError(
+                    f"More than {data.max_skipped_fraction:.1%} of the "
+                    f"{source.num_items} {split} items cannot be read "
+                    f"(`config.data.max_skipped_fraction`); one of them: {sentence}"
+                )
+        kept[split] = without(source, skipped)
+        sentences += [f"{split}: {sentence}" for sentence in skipped.values()]
+    report = workdir / "report"
+    report.mkdir(parents=True, exist_ok=True)
+    (report / "skipped.txt").write_text("".join(f"{s}\n" for s in sentences))
+    if sentences:
+        print(f"Skipped {len(sentences)} unreadable files: {report / 'skipped.txt'}")
+    return kept
 
 
 def describe(sources, recipe):

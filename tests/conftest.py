@@ -6,19 +6,34 @@ import keras
 import numpy as np
 import pytest
 
+from helpers import BACKEND, HAS_GRADIENTS
+
 
 def pytest_collection_modifyitems(items):
-    if keras.backend.backend() == "tensorflow":
-        return
-    skip = pytest.mark.skip(reason="shapes at run time are TensorFlow's alone")
     for item in items:
-        if "tf_only" in item.keywords:
-            item.add_marker(skip)
+        tf_only = item.get_closest_marker("tf_only")
+        if tf_only and BACKEND != "tensorflow":
+            reason = (tf_only.args or ("shapes at run time are TensorFlow's alone",))[0]
+            item.add_marker(pytest.mark.skip(reason=reason))
+        if item.get_closest_marker("trains") and not HAS_GRADIENTS:
+            item.add_marker(pytest.mark.skip(reason="NumPy has no gradients"))
 
 
 @pytest.fixture(autouse=True)
 def _seed():
     keras.utils.set_random_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _gradients_where_asked(request):
+    """PyTorch's tensors turn into arrays only where no gradient is recorded."""
+    if BACKEND != "torch":
+        yield
+        return
+    import torch
+
+    with torch.set_grad_enabled("trains" in request.keywords):
+        yield
 
 
 @pytest.fixture

@@ -1,47 +1,64 @@
 """The benchmark at tiny sizes: that it measures and reports, not how long it takes."""
 
+import functools
 import json
 import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 import benchmark
+import keras_perceiver as kp
+from benchmarks.contestants import check_outputs, difference_to, is_installed
+from benchmarks.cross_attention import command, report
+from benchmarks.cross_attention.contestants import CONTESTANTS, MATMUL_SIZE, make_ours
+from benchmarks.cross_attention.task import CASES, REFERENCE, Case, Setting, make_task
+from benchmarks.measuring import measure_times
+from benchmarks.models import report as models_report
+from benchmarks.models.cases import MODELS
+from benchmarks.models.contestants import chains_of_products, multiplications
+from benchmarks.models.task import Setting as Sizes
 
 SCRIPT = pathlib.Path(benchmark.__file__)
-CASE = benchmark.Case("image", (4, 5), 3)
-SETTING = benchmark.Setting(latents=3, latent_dim=8, bands=2, chunk_bytes=160)
+CASE = Case("image", (4, 5), 3)
+SETTING = Setting(latents=3, latent_dim=8, bands=2, chunk_bytes=160)
 TINY = ["--rounds=2", "--latents=3", "--latent-dim=8", "--bands=2"]
 NAMES = ["grid", "dense-xla", "softmax", "torch-sdpa"]
 
 
+SIZES = Sizes(
+    image_size=4, latents=3, latent_dim=8, bands=2, heads=2, iterations=3, layers=2
+)
+
+
 def installed(name):
-    package = benchmark.CONTESTANTS[name].package
-    return package is None or benchmark.importlib.util.find_spec(package) is not None
+    return is_installed(CONTESTANTS[name].package)
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """The files and the output of a run as users make it."""
     file = tmp_path_factory.mktemp("benchmark") / "new" / "cross.json"
-    command = [sys.executable, str(SCRIPT), "cross_attention", "--json", str(file)]
-    only = [f"--only={name}" for name in NAMES]
+    flags = [*TINY, *(f"--only={name}" for name in NAMES), "--max-inputs=1024"]
     result = subprocess.run(
-        [*command, *TINY, *only, "--max-inputs=1024"], capture_output=True, text=True
+        [sys.executable, str(SCRIPT), "cross_attention", f"--json={file}", *flags],
+        capture_output=True,
+        text=True,
     )
     assert result.returncode == 0, result.stderr
     return file, result.stdout
 
 
 def test_json_holds_times_memory_versions_and_machine(run):
-    report = json.loads(run[0].read_text())
-    assert report["settings"]["latents"] == 3
-    assert report["versions"]["tensorflow"]
-    assert report["machine"]["cores"] >= 1
-    results = {result["contestant"]: result for result in report["results"]}
+    written = json.loads(run[0].read_text())
+    assert written["settings"]["latents"] == 3
+    assert written["versions"]["tensorflow"]
+    assert written["machine"]["cores"] >= 1
+    results = {result["contestant"]: result for result in written["results"]}
     assert list(results) == [name for name in NAMES if installed(name)]
     grid = results["grid"]
     assert (grid["input"], grid["num_inputs"]) == ("image 32 x 32", 1024)
@@ -69,17 +86,17 @@ def test_what_is_not_installed_is_said(run):
 
 
 @pytest.mark.parametrize(
-    "name", [n for n, c in benchmark.CONTESTANTS.items() if c.is_attention]
+    "name", [n for n, c in CONTESTANTS.items() if not c.is_reference]
 )
 def test_all_compute_one_function(name):
     if not installed(name):
         pytest.skip(f"{name} is not installed")
-    task = benchmark.make_task(CASE, SETTING)
-    ours = benchmark.make_ours(task, "grid", jit_compile=False)
-    runner = benchmark.CONTESTANTS[name].make(task)
+    task = make_task(CASE, SETTING)
+    ours = make_ours(task, "grid", jit_compile=False)
+    runner = CONTESTANTS[name].make(task)
     output = runner.forward()
     assert output.shape == (1, 3, 8)
-    assert benchmark.difference_to(ours.forward(), output, task.latents) < 1e-5
+    assert difference_to(ours.forward(), output, task.latents) < 1e-5
     gradients = runner.training()
     # One kernel for keys and values, and no biases of projections but the last.
     assert len(gradients) == (9 if name == "perceiver-pytorch" else 13)
@@ -87,21 +104,21 @@ def test_all_compute_one_function(name):
 
 
 def test_the_byte_array_is_that_of_the_layer():
-    task = benchmark.make_task(CASE, SETTING)
-    layer = benchmark.kp.layers.CrossAttention(positions=task.positions)
+    task = make_task(CASE, SETTING)
+    layer = kp.layers.CrossAttention(positions=task.positions)
     np.testing.assert_allclose(task.byte_array, layer.dense(task.content), atol=1e-6)
 
 
 def test_who_computes_something_else_is_left_out(capsys):
-    task = benchmark.make_task(CASE, SETTING)
-    output = benchmark.CONTESTANTS["grid"].make(task).forward()
-    runners = {
+    task = make_task(CASE, SETTING)
+    output = CONTESTANTS["grid"].make(task).forward()
+    runs = {
         "grid": {"forward": lambda: output},
         "dense": {"forward": lambda: output + 1},
         "projected": {"forward": lambda: output * np.nan},
         "softmax": {"forward": lambda: 0.0},
     }
-    differences = benchmark.check_outputs(task, runners)
+    differences = check_outputs(CONTESTANTS, runs, output, residual=task.latents)
     assert list(differences) == ["grid", "softmax"]
     said = capsys.readouterr().out
     assert "dense is left out" in said
@@ -109,9 +126,9 @@ def test_who_computes_something_else_is_left_out(capsys):
 
 
 def test_what_needs_too_much_memory_is_said(capsys):
-    case, setting = benchmark.CASES[-1], benchmark.Setting(512, 1024, 64, 2**22)
-    assert benchmark.affordable("projected", case, setting, 12) == []
-    assert benchmark.affordable("grid", case, setting, 12) == ["forward", "training"]
+    case, setting = CASES[-1], Setting(512, 1024, 64, 2**22)
+    assert command.affordable("projected", case, setting, 12) == []
+    assert command.affordable("grid", case, setting, 12) == ["forward", "training"]
     assert "projected: forward is skipped" in capsys.readouterr().out
 
 
@@ -120,11 +137,11 @@ def test_turns():
     runners = {
         name: {"forward": lambda name=name: calls.append(name)} for name in ("a", "b")
     }
-    seconds = benchmark.measure_times(runners, rounds=2, max_seconds=60)
+    seconds = measure_times(runners, rounds=2, max_seconds=60)
     assert calls == ["a", "b", "a", "b", "a", "b"]  # The first two do not count.
     assert [len(times) for times in seconds.values()] == [2, 2]
     # A first call that uses up the time is the one measurement.
-    seconds = benchmark.measure_times(runners, rounds=2, max_seconds=1e-12)
+    seconds = measure_times(runners, rounds=2, max_seconds=1e-12)
     assert [len(times) for times in seconds.values()] == [1, 1]
 
 
@@ -141,31 +158,31 @@ def result(name, case, forward, training=None):
 
 def test_statements():
     results = [
-        result("grid", benchmark.REFERENCE, 0.1, 0.2),
-        result("projected", benchmark.REFERENCE, 0.8, 1.2),
-        result("softmax", benchmark.REFERENCE, 0.05),
-        result("matmul", benchmark.REFERENCE, 2 * benchmark.MATMUL_SIZE**3 / 1e11),
+        result("grid", REFERENCE, 0.1, 0.2),
+        result("projected", REFERENCE, 0.8, 1.2),
+        result("softmax", REFERENCE, 0.05),
+        result("matmul", REFERENCE, 2 * MATMUL_SIZE**3 / 1e11),
     ]
-    said = "\n".join(benchmark.statements(results, SETTING))
+    said = "\n".join(report.statements(results, SETTING))
     assert "forward, grid to softmax: 2.00 (100 ms to 50 ms)" in said
     assert "forward, projected to grid: 8.00 (800 ms to 100 ms)" in said
     assert "forward + backward, projected to grid: 6.00 (1,200 ms to 200 ms)" in said
     assert "large matrices: 100 GFLOP/s" in said
     assert "torch" not in said
-    assert benchmark.statements([], SETTING) == []
+    assert report.statements([], SETTING) == []
 
 
 def test_slope():
     def slope(power):
-        cases = [case for case in benchmark.CASES if case.kind == "video"]
+        cases = [case for case in CASES if case.kind == "video"]
         results = [result("grid", c, 1e-9 * c.num_inputs**power) for c in cases]
         # Too small to count: there the time is that of other things.
-        small = result("grid", benchmark.Case("video", (2, 2, 2), 3), 1.0)
-        return benchmark.slope([small, *results], "video", "grid", "forward")
+        small = result("grid", Case("video", (2, 2, 2), 3), 1.0)
+        return report.slope([small, *results], "video", "grid", "forward")
 
     assert slope(1.0) == pytest.approx(1.0)
     assert slope(1.2) == pytest.approx(1.2)
-    assert benchmark.slope([], "video", "grid", "forward") is None
+    assert report.slope([], "video", "grid", "forward") is None
 
 
 @pytest.mark.parametrize(
@@ -177,7 +194,105 @@ def test_slope():
     ],
 )
 def test_bad_flags(flag, message, tmp_path, capsys):
-    command = ["cross_attention", "--json", str(tmp_path / "x.json"), *TINY, flag]
+    file = tmp_path / "x.json"
     with pytest.raises(SystemExit):
-        benchmark.main(command)
+        benchmark.main(["cross_attention", f"--json={file}", *TINY, flag])
     assert message in capsys.readouterr().err
+
+
+# === Whole models ===
+
+
+make_model_task = functools.cache(lambda name: MODELS[name].make_task(SIZES))
+
+
+@pytest.mark.parametrize(
+    "model, name", [(m, n) for m in MODELS for n in MODELS[m].contestants]
+)
+def test_all_run_one_model(model, name):
+    contestant = MODELS[model].contestants[name]
+    if not is_installed(contestant.package):
+        pytest.skip(f"the package {contestant.package} is not installed")
+    task = make_model_task(model)
+    runner = contestant.make(task)
+    assert runner.training is None
+    output = runner.forward()
+    if not contestant.is_reference:
+        expected = keras.ops.convert_to_numpy(task.model(task.inputs))
+        assert output.shape == expected.shape == (1, 3, 8)
+        assert difference_to(expected, output) < 1e-5
+
+
+def test_the_cross_attends_of_the_perceiver_share_weights_but_the_first():
+    task = make_model_task("perceiver")
+    prefixes = {path.rsplit(".", 3)[0] for path in task.weights if "query.k" in path}
+    assert prefixes == {
+        *("cross_attends.0", "cross_attends.1"),
+        *("latent_blocks.0.layers.0", "latent_blocks.0.layers.1"),
+    }
+    of_layers = sum(weight.size for weight in task.weights.values())
+    assert of_layers + task.latents.size == task.model.count_params()
+
+
+def test_products_are_those_of_a_latent_block():
+    counted = 0
+    for chain in chains_of_products(SIZES):
+        (first, _), *factors = chain
+        *heads, rows, inner = first
+        for (*_, own_inner, columns), _ in factors:
+            assert own_inner == inner
+            counted += int(np.prod(heads)) * rows * inner * columns
+            inner = columns
+    # By hand: 6 kernels of 8 x 8 for 3 latents; 3 x 3 scores of 8 channels, and back.
+    assert counted == 2 * (6 * 3 * 8 * 8 + 2 * 3 * 3 * 8) == multiplications(SIZES)
+
+
+def test_models_are_reported(tmp_path, capsys):
+    file = tmp_path / "models.json"
+    flags = ["--image-size=4", "--latents=3", "--latent-dim=8", "--bands=2"]
+    flags += ["--heads=2", "--iterations=1", "--layers=1", "--rounds=2"]
+    benchmark.main(["models", f"--json={file}", "--only=latent-block", *flags])
+    results = {
+        result["contestant"]: result
+        for result in json.loads(file.read_text())["results"]
+    }
+    said = capsys.readouterr().out
+    for contestant, own in MODELS["latent-block"].contestants.items():
+        if is_installed(own.package):
+            assert len(results[contestant]["seconds"]["forward"]) == 2
+        else:
+            assert contestant not in results
+            assert f"{contestant} is left out: the package {own.package}" in said
+    table = file.with_suffix(".md").read_text()
+    assert "3 latents of 8, 1 iterations of 1 layers of 2 heads" in table
+    assert "| Latent block | ours-xla |" in table
+    assert "- ours to products: " in table
+
+
+def test_ratios_and_aims():
+    name = MODELS["perceiver"].name
+    seconds = {"ours": 2.0, "ours-xla": 1.0, "torch-sdpa": 3.0}
+    results = [
+        {"input": name, "contestant": n, "median_seconds": {"forward": s}}
+        for n, s in seconds.items()
+    ]
+    said = models_report.statements(results, SIZES)
+    assert said == [
+        f"{name}:",
+        "- torch-sdpa to ours: 1.50 (3,000 ms to 2,000 ms); aim: at least 1.7, missed",
+        "- torch-sdpa to ours-xla: 3.00 (3,000 ms to 1,000 ms); aim: at least 1.7, met",
+    ]
+    # The fastest of the products counts.
+    times = {"ours": 0.3, "products": 0.3, "products-torch": 0.2}
+    ratio = MODELS["latent-block"].ratios[0]
+    assert models_report.sentence(ratio, times) == (
+        "- ours to products-torch: 1.50 (300 ms to 200 ms); aim: at most 1.2, missed"
+    )
+    assert models_report.sentence(ratio, {"ours": 0.3}) is None
+    assert models_report.statements([], SIZES) == []
+
+
+def test_heads_that_do_not_divide_are_said(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main(["models", f"--json={tmp_path / 'x.json'}", "--heads=3"])
+    assert "`--heads` must divide `--latent-dim`" in capsys.readouterr().err

@@ -8,6 +8,7 @@ from keras import ops
 
 import keras_perceiver as kp
 from helpers import (
+    HAS_GRADIENTS,
     B,
     C,
     D,
@@ -126,10 +127,11 @@ def test_output_depends_on_every_unmasked_input():
         result = layer(queries, inputs, inputs_mask=mask)
         return ops.sum(result**2), result
 
-    _, (gradient,), _ = gradients(loss, [inputs], layer)
-    gradient = np.abs(gradient)
-    assert (gradient[mask].min(axis=-1) > 0).all()
-    assert (gradient[~mask] == 0).all()
+    if HAS_GRADIENTS:
+        _, (gradient,), _ = gradients(loss, [inputs], layer)
+        gradient = np.abs(gradient)
+        assert (gradient[mask].min(axis=-1) > 0).all()
+        assert (gradient[~mask] == 0).all()
     for m in range(M):
         moved = inputs.copy()
         moved[:, m, 0] += 1
@@ -412,7 +414,7 @@ def test_modalities_stand_one_after_the_other():
                 np.concatenate(
                     [
                         inputs["image"][b].reshape(15, 3)[i],
-                        np.reshape(features, (15, 10))[i],
+                        ops.reshape(features, (15, 10))[i],
                         np.ravel(paddings["image"].embeddings),
                     ]
                 ),

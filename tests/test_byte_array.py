@@ -74,6 +74,7 @@ def test_products_are_those_of_the_dense_array(case):
         )
 
 
+@pytest.mark.trains
 @pytest.mark.parametrize("case", CASES)
 def test_spread_is_the_gradient_of_the_others(case):
     byte_array, dense = CASES[case]()
@@ -83,7 +84,7 @@ def test_spread_is_the_gradient_of_the_others(case):
 
     def loss(*tensors):
         scores = byte_array.with_tensors(tensors).scores(u)
-        return ops.sum(scores * w), scores
+        return ops.sum(scores * ops.convert_to_tensor(w)), scores
 
     nothing = keras.layers.Identity()
     _, expected, _ = gradients(loss, byte_array.tensors, nothing)

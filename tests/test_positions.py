@@ -90,6 +90,7 @@ def test_sizes_known_only_at_run_time():
         )
 
 
+@pytest.mark.trains
 def test_gradient_of_points_is_that_of_the_formula():
     points = np.array([[0.3], [-0.71]], "float32")
     positions = kp.FourierPositions(2, 8)

@@ -2,6 +2,6 @@
 
 from pipelines.sources.arrays import source_from_arrays
 from pipelines.sources.load import load_source
-from pipelines.sources.source import SPLITS, Source
+from pipelines.sources.source import SPLITS, Source, without
 
-__all__ = ["SPLITS", "Source", "load_source", "source_from_arrays"]
+__all__ = ["SPLITS", "Source", "load_source", "source_from_arrays", "without"]

@@ -6,6 +6,8 @@ import importlib
 # for, since each may need a package of its own.
 BUILTIN = {
     "mnist5k": ("image", "pipelines.sources.mnist5k"),
+    "languages": ("text", "pipelines.sources.languages"),
+    "solids": ("points", "pipelines.sources.solids"),
     "moving_digits": ("video", "pipelines.sources.moving_digits"),
     "seen_and_heard_digits": (
         "audio_video",

@@ -54,3 +54,28 @@ def source_from_columns(columns, labels, *, classes, name):
         classes=tuple(classes),
         name=name,
     )
+
+
+def without(source, indexes):
+    """The source without some of its items.
+
+    Args:
+        source: `Source`.
+        indexes: collection of ints, the indexes of the items to leave out.
+
+    Returns:
+        A `Source` whose remaining items are numbered anew.
+    """
+    if not indexes:
+        return source
+    left_out = tf.constant(sorted(indexes), tf.int64)
+    kept = source.dataset.filter(
+        lambda example: tf.reduce_all(example["index"] != left_out)
+    )
+    return dataclasses.replace(
+        source,
+        dataset=kept.enumerate().map(
+            lambda index, example: {**example, "index": index}
+        ),
+        num_items=source.num_items - len(indexes),
+    )

@@ -1,11 +1,10 @@
 """Stratified, reproducible splits into train, validation and test."""
 
 import dataclasses
-import numbers
 
 import numpy as np
 
-from pipelines.checks import check_seed
+from pipelines.checks import check_fraction, check_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,12 +29,7 @@ class SplitRule:
     def __post_init__(self):
         check_seed(self.seed)
         for field in ("validation_fraction", "test_fraction"):
-            fraction = getattr(self, field)
-            if not isinstance(fraction, numbers.Real) or not 0 <= fraction < 1:
-                raise ValueError(
-                    f"`{field}` must be a number in [0, 1). "
-                    f"Received: {field}={fraction!r}"
-                )
+            check_fraction(field, getattr(self, field))
 
 
 def held_out_count(num_items, fraction, what):

@@ -1,0 +1,1 @@
+"""Whole models, and the part of them that does not read the inputs."""

@@ -1,0 +1,30 @@
+"""A classifier of point clouds and meshes, from any source of labelled ones.
+
+    python scripts/train.py --config=scripts/configs/points.py --workdir=runs/mine \
+        --config.data.source=folder:PATH
+
+PATH holds a folder for each class, or `train` and `test` folders of those, of NPY, NPZ,
+PLY, OFF, OBJ or XYZ files. How many points the model takes, and whether they have
+features, is found from the files where it is not given.
+"""
+
+from ml_collections import config_dict
+
+from configs import base
+
+
+def get_config():
+    config = base.get_config()
+    config.modality = "points"
+    recipe = config.data.recipe
+    recipe.num_points = config_dict.placeholder(int)
+    recipe.num_features = config_dict.placeholder(int)
+    recipe.normals = config_dict.placeholder(bool)
+    recipe.use_mask = config_dict.placeholder(bool)
+    config.data.augmentation.rotation = "none"
+    # As the paper trains on ModelNet40.
+    config.data.augmentation.scale = 0.01
+    config.data.augmentation.jitter_std = 0.0
+    config.adapter.num_bands = 16
+    config.adapter.max_resolution = 32
+    return config
