@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test test-backends
+.PHONY: demo test test-large test-backends
 
 $(INSTALLED): setup.cfg pyproject.toml keras_perceiver/version.py
 	$(PYTHON) -m venv $(VENV)
@@ -20,6 +20,10 @@ test: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest
+
+# What takes minutes: raw video in bounded memory.
+test-large: $(INSTALLED)
+	$(VENV)/bin/python -m pytest -m large
 
 # The layers and models on the other backends of Keras. PyTorch comes without CUDA
 # where its own index can be reached.
