@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo test
+.PHONY: demo test test-large test-backends
 
 $(INSTALLED): setup.cfg pyproject.toml keras_perceiver/version.py
 	$(PYTHON) -m venv $(VENV)
@@ -20,3 +20,32 @@ test: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest
+
+# What takes minutes: raw video in bounded memory.
+test-large: $(INSTALLED)
+	$(VENV)/bin/python -m pytest -m large
+
+# The layers and models on the other backends of Keras. PyTorch comes without CUDA
+# where its own index can be reached.
+BACKENDS_VENV ?= .venv-backends
+BACKENDS_INSTALLED = $(BACKENDS_VENV)/.installed
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+BACKENDS_TESTS = $(addprefix tests/test_,positions.py dropout.py byte_array.py \
+	streaming.py methods.py blocks.py encoder.py cost.py golden.py)
+
+$(BACKENDS_INSTALLED): setup.cfg pyproject.toml keras_perceiver/version.py
+	$(PYTHON) -m venv $(BACKENDS_VENV)
+	$(BACKENDS_VENV)/bin/python -m pip install --quiet torch \
+		--index-url $(TORCH_INDEX) --retries 0 || true
+	$(BACKENDS_VENV)/bin/python -m pip install --quiet --editable '.[backends,test]'
+	touch $@
+
+# JAX compiles each test anew, unless it finds what an earlier run has compiled.
+test-backends: $(BACKENDS_INSTALLED)
+	for backend in numpy torch jax; do \
+		echo "== $$backend"; \
+		KERAS_BACKEND=$$backend TF_CPP_MIN_LOG_LEVEL=2 \
+		JAX_COMPILATION_CACHE_DIR=$(abspath $(BACKENDS_VENV))/compiled \
+		JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
+		$(BACKENDS_VENV)/bin/python -m pytest $(BACKENDS_TESTS) || exit; \
+	done

@@ -23,6 +23,7 @@ MOST_FRAMES = 128
 NUM_MEL_BINS = 40
 SHORTEST_STEP = 0.01  # Seconds, as in speech recognition,
 WINDOW = 2.5  # steps long: 25 ms.
+NOISE_SPREAD_DB = 30.0
 # A default length that this part of the sounds fit in.
 PART_THAT_FITS = 0.95
 # How many sounds a recipe looks at to find its fields.
@@ -103,7 +104,7 @@ class AudioRecipe(Recipe):
         """
         given = {name: value for name, value in given.items() if value is not None}
         if not {"rate", "num_samples"} <= given.keys():
-            rates, seconds = _look_at(source)
+            rates, seconds = look_at_sounds(source)
             given.setdefault("rate", min(HIGHEST_RATE, int(rates.min())))
             check_integer("rate", given["rate"], 1)
             fits = min(MOST_SECONDS, np.quantile(seconds, PART_THAT_FITS))
@@ -120,7 +121,7 @@ class AudioRecipe(Recipe):
         given.setdefault("frame_length", round(WINDOW * given["frame_step"]))
         if not {"mel_mean", "mel_std"} <= given.keys():
             raw = cls(**{**given, "mel_mean": 0.0, "mel_std": 1.0})
-            mels = _read_first(source, raw.evaluation_ops(), "audio")
+            mels = read_first(source, raw.evaluation_ops(), "audio")
             given.setdefault("mel_mean", round(float(np.mean(mels)), 3))
             # Of nothing but silence it is 0.
             given.setdefault("mel_std", round(float(np.std(mels)), 3) or 1.0)
@@ -144,8 +145,8 @@ class AudioRecipe(Recipe):
             speed: float in [0, 1), how much faster or slower sounds are played.
             shift_seconds: float, how far sounds move at random.
             gain_db: float, decibels by which sounds become quieter at most.
-            noise_db: float, decibels that the sound is louder than white noise, or
-                up to 30 more; None for no noise.
+            noise_db: float, decibels that the sound is louder than white noise at
+                least, and at most 30 more; None for no noise.
             time_mask, frequency_mask: floats in [0, 1), the largest part of a
                 spectrogram that one of two stripes hides; 0 for waves.
         """
@@ -162,17 +163,16 @@ class AudioRecipe(Recipe):
             )
         decode = [audio_ops.decode_audio(self.rate)]
         max_shift = round(shift_seconds * self.rate)
+        noise = []
+        if noise_db is not None:
+            noise = [audio_ops.add_noise(noise_db, noise_db + NOISE_SPREAD_DB)]
         ops = [
             *([audio_ops.random_speed(speed)] if speed else []),
             audio_ops.random_fit(self.num_samples),
             *([audio_ops.random_shift(max_shift)] if max_shift else []),
             audio_ops.normalize_peak(),
             *([audio_ops.random_gain(gain_db)] if gain_db else []),
-            *(
-                []
-                if noise_db is None
-                else [audio_ops.add_noise(noise_db, noise_db + 30)]
-            ),
+            *noise,
             *self._representation_ops(),
             *([audio_ops.spec_augment(time_mask, frequency_mask)] if is_masked else []),
         ]
@@ -259,7 +259,7 @@ def check_numbers(low, high, **values):
             )
 
 
-def _look_at(source):
+def look_at_sounds(source):
     """Rates, int32 (n,), and seconds, float32 (n,), of the first sounds."""
 
     def look(example):
@@ -271,12 +271,16 @@ def _look_at(source):
         return audio_files.probe(file, is_path=is_path)
 
     looks = [lambda example: {"found": look(example)}]
-    found = _read_first(source, looks, "found")
+    found = read_first(source, looks, "found")
     return tuple(np.array(column) for column in zip(*found, strict=True))
 
 
-def _read_first(source, ops, key):
-    """An entry of the first examples, after some steps."""
+def read_first(source, ops, key):
+    """An entry of the first examples of a source, after some steps.
+
+    Raises:
+        ValueError: if one of them cannot be decoded.
+    """
     process = chain(ops)
     examples = source.dataset.take(NUM_LOOKED_AT).map(
         lambda example: process(example)[key], tf.data.AUTOTUNE

@@ -207,11 +207,12 @@ class VideoRecipe(Recipe):
 
     def describe(self):
         height, width = self.image_size
-        pace = (
-            f"every {self.frame_stride}. frame"
-            if self.frame_rate is None
-            else f"{self.frame_rate:g} frames per second"
-        )
+        if self.frame_rate is not None:
+            pace = f"{self.frame_rate:g} frames per second"
+        elif self.frame_stride == 1:
+            pace = "every frame"
+        else:
+            pace = f"one frame in {self.frame_stride}"
         return (
             f"clips of {self.num_frames} frames of {height} x {width} x "
             f"{self.channels}, {pace}"

@@ -97,11 +97,13 @@ def _open(video, is_path):
     try:
         # Opened here and not by FFmpeg, to which some names mean other than files.
         with open(os.fsdecode(video), "rb") if is_path else io.BytesIO(video) as file:
+            if not file.read(1):
+                raise ValueError("the file is empty")
+            file.seek(0)
             with av.open(file, metadata_errors="replace") as container:
                 yield _Reader(container)
-    # PyAV raises an `IndexError` for a container without streams.
-    except (av.FFmpegError, OSError, IndexError) as error:
-        reason = getattr(error, "strerror", None) or "the file holds nothing"
+    except (av.FFmpegError, OSError) as error:
+        reason = error.strerror or str(error)
         # `ValueError` is what TensorFlow takes for a mistake in the input.
         raise ValueError(reason) from None
 

@@ -187,7 +187,7 @@ def read(size, channels):
 
     def apply(example):
         example = dict(example)
-        frames, box = example.pop("frames"), example.pop("box")
+        frames, box = example["frames"], example.pop("box")
         del example["video_shape"]  # It no longer holds.
         if "video" in example:
             clip = read_array(example["video"], frames, box)

@@ -18,20 +18,30 @@ def build_adapter(recipe, settings):
 
 def _audio(recipe, num_bands, projection_dim, segment_length=None, patch_size=None):
     if recipe.representation == "wave":
-        num_segments = -(-recipe.num_samples // segment_length)
+        grid = _patch_grid((recipe.num_samples,), (segment_length,))
         return kp.inputs.AudioInput(
             (recipe.num_samples,),
-            kp.FourierPositions(num_bands, max_resolution=(num_segments,)),
+            kp.FourierPositions(num_bands, max_resolution=grid),
             segment_length=segment_length,
             projection_dim=projection_dim,
         )
     shape = (recipe.num_frames, recipe.num_mel_bins)
-    grid = tuple(-(-n // p) for n, p in zip(shape, patch_size, strict=True))
     return kp.inputs.SpectrogramInput(
         shape,
-        kp.FourierPositions(num_bands, max_resolution=grid),
+        kp.FourierPositions(num_bands, max_resolution=_patch_grid(shape, patch_size)),
         patch_size=patch_size,
         projection_dim=projection_dim,
+    )
+
+
+def _audio_video(recipe, audio, video, min_padding, modality_dropout):
+    return kp.inputs.MultimodalInput(
+        {
+            "audio": _audio(recipe.audio, **audio),
+            "video": _video(recipe.video, **video),
+        },
+        min_padding=min_padding,
+        modality_dropout=dict(modality_dropout),
     )
 
 
@@ -50,14 +60,26 @@ def _text(recipe, embedding_dim):
     return kp.inputs.TextInput((recipe.length,), embedding_dim=embedding_dim)
 
 
-def _video(recipe, num_bands, max_resolution):
-    grid = (recipe.num_frames, *recipe.image_size)
-    positions = kp.FourierPositions(num_bands, max_resolution=max_resolution or grid)
-    return kp.inputs.VideoInput((*grid, recipe.channels), positions)
+def _video(recipe, num_bands, max_resolution, patch_size=None, projection_dim=None):
+    shape = (recipe.num_frames, *recipe.image_size)
+    grid = max_resolution or _patch_grid(shape, patch_size)
+    return kp.inputs.VideoInput(
+        (*shape, recipe.channels),
+        kp.FourierPositions(num_bands, max_resolution=grid),
+        patch_size=patch_size,
+        projection_dim=projection_dim,
+    )
+
+
+def _patch_grid(shape, patch_size):
+    """How many patches there are along each axis, the last one filled up."""
+    patch_size = patch_size or (1,) * len(shape)
+    return tuple(-(-n // p) for n, p in zip(shape, patch_size, strict=True))
 
 
 _BUILDERS = {
     "audio": _audio,
+    "audio_video": _audio_video,
     "image": _image,
     "points": _points,
     "text": _text,

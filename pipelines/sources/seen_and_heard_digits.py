@@ -1,8 +1,8 @@
 """Digits seen and heard, made: neither the picture nor the voice is enough alone.
 
 Each second shows a handwritten digit of MNIST-5k in 8 frames while a synthetic voice
-says it. The picture has lost most of its pixels, the same in all frames but for their
-jitter, and the sound is as loud as the noise in it.
+says it. The picture trembles and has lost most of its pixels, the same in all frames;
+the sound is as loud as the noise in it.
 """
 
 import numpy as np
@@ -47,3 +47,42 @@ def load(split, rule):
         classes=mnist5k.CLASSES,
         name="builtin:seen_and_heard_digits",
     )
+
+
+def degrade_pictures(images, random):
+    """Makes videos that tremble, of images that lose most of their pixels.
+
+    Args:
+        images: uint8 array (N, 28, 28).
+        random: `np.random.RandomState`.
+
+    Returns:
+        uint8 array (N, 8, 32, 32, 1).
+    """
+    count, side = images.shape[:2]
+    kept = images * (random.random_sample(images.shape) >= PIXEL_DROPOUT)
+    margin = SIZE - side
+    starts = random.randint(margin + 1, size=(2, count, NUM_FRAMES, 1))
+    # The pixel at place p of a frame is at p - start of the image, or is its margin.
+    rows, columns = np.arange(SIZE) - starts
+    canvas = np.pad(kept.astype(np.uint8), ((0, 0), (0, margin), (0, margin)))
+    frames = canvas[
+        np.arange(count)[:, None, None, None], rows[..., None], columns[..., None, :]
+    ]
+    return frames[..., None]
+
+
+def degrade_sounds(sounds, random):
+    """Adds white noise as loud as the sound, and keeps the peak at 1.
+
+    Args:
+        sounds: float32 array (N, samples).
+        random: `np.random.RandomState`.
+
+    Returns:
+        float32 array (N, samples).
+    """
+    loudness = np.sqrt(np.mean(sounds**2, axis=1, keepdims=True))
+    noise = random.standard_normal(sounds.shape) * loudness
+    mixed = sounds + noise * 10 ** (-SIGNAL_TO_NOISE / 20)
+    return (mixed / np.abs(mixed).max(axis=1, keepdims=True)).astype(np.float32)

@@ -12,7 +12,7 @@ from configs import video
 
 def get_config():
     config = video.get_config()
-    config.epochs = 36
+    config.epochs = 60
     config.batch_size = 32
     config.data.source = "builtin:moving_digits"
     config.data.cache = True
@@ -21,6 +21,7 @@ def get_config():
     config.data.augmentation.wrap = True
     # Up to 4 periods in each axis: digits are large, and motion shows in their slow
     # waves; 4 periods are the Nyquist rate of 8 frames.
+    config.adapter.patch_size = None
     config.adapter.num_bands = 4
     config.adapter.max_resolution = (8, 8, 8)
     # Motion is a product of what is seen at two times. A latent with several heads

@@ -4,8 +4,8 @@
         --config.data.source=folder:PATH
 
 PATH holds a folder for each class, or `train` and `test` folders of those. What is not
-given is found from the videos: clips of at most 16 frames of at most 48 x 48 pixels,
-which two processor cores can learn from.
+given is found from the videos: clips of at most 16 frames of at most 48 x 48 pixels, in
+patches of 2 x 4 x 4 pixels 1,152 inputs, which two processor cores can learn from.
 """
 
 from ml_collections import config_dict
@@ -35,6 +35,9 @@ def get_config():
     augmentation.contrast = 0.0
     augmentation.saturation = 0.0
     config.adapter.num_bands = 8
-    # One for each of time, height and width; None: the shape of the clips.
+    # (frames, rows, columns) of an input; None: each pixel is one.
+    config.adapter.patch_size = config_dict.placeholder(tuple)
+    config.adapter.patch_size = (2, 4, 4)
+    # One for each of time, height and width; None: the shape of the grid of inputs.
     config.adapter.max_resolution = config_dict.placeholder(tuple)
     return config

@@ -16,6 +16,7 @@ def get_config():
     config.batch_size = 16
     config.data.recipe.num_frames = 16
     config.data.recipe.image_size = (64, 64)
+    config.adapter.patch_size = None
     # One cross-attend, as the AudioSet models of Perceiver IO have, with several heads
     # that read different parts of the clip.
     config.model.num_latents = 16

@@ -1,0 +1,31 @@
+"""A classifier of videos with sound, from any folder of class folders of videos.
+
+    python scripts/train.py --config=scripts/configs/audio_video.py \
+        --workdir=runs/mine --config.data.source=folder:PATH
+
+PATH holds a folder for each class, or `train` and `test` folders of those. What is not
+given is found from the videos; the sound is that of the clip.
+"""
+
+from ml_collections import config_dict
+
+from configs import audio_mel, base, video
+
+
+def get_config():
+    config = base.get_config()
+    config.modality = "audio_video"
+    config.data.cache = False
+    for name, own in (("audio", audio_mel.get_config()), ("video", video.get_config())):
+        config.data.recipe[name] = own.data.recipe
+        config.data.augmentation[name] = own.data.augmentation
+        config.adapter[name] = own.adapter
+    # Frames, rows and columns of a patch.
+    config.adapter.video.patch_size = (2, 4, 4)
+    # Channels that tell the modalities apart, and the rate at which training hides
+    # the one or the other.
+    config.adapter.min_padding = 4
+    config.adapter.modality_dropout = config_dict.ConfigDict(
+        {"audio": 0.0, "video": 0.0}
+    )
+    return config

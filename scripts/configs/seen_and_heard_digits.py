@@ -1,0 +1,18 @@
+"""Digits seen and heard, made: noisy pictures and noisy synthetic voices of one label.
+
+    python scripts/train.py --config=scripts/configs/seen_and_heard_digits.py \
+        --workdir=runs/seen_and_heard_digits
+
+4,000 clips to train and validate, 1,000 to test, of digits and voices that are not in
+training. Neither stream is enough alone.
+"""
+
+from configs import audio_video
+
+
+def get_config():
+    config = audio_video.get_config()
+    config.epochs = 20
+    config.data.source = "builtin:seen_and_heard_digits"
+    config.data.cache = True
+    return config
