@@ -10,6 +10,9 @@ from keras_perceiver.loops import sequential_loop
 # What one array of scores may take, in bytes: several of these fit in the cache that
 # the cores of a CPU share, and a GPU is kept busy.
 CHUNK_BYTES = 2**22
+# The least number of rows, which the cores share; their scores take no more memory than
+# a few channels of the inputs.
+MIN_ROWS = 4
 # The exponential of no logit below it is large or small enough to lose digits, whatever
 # the sums over inputs are.
 SAFE_LOGIT = 40.0
@@ -36,15 +39,17 @@ def choose_chunk(batch, rows, bytes_per_row, chunk_bytes=CHUNK_BYTES):
         rows: int or scalar int tensor, N, the queries of one example.
         bytes_per_row: int or scalar int tensor, the bytes of all heads' scores of one
             query.
-        chunk_bytes: int, the budget. A chunk holds one row in any case.
+        chunk_bytes: int, the budget. A chunk holds four rows in any case, if there are
+            as many.
 
     Returns:
         `Chunk`.
     """
     if not isinstance(rows, int) or not isinstance(bytes_per_row, int):
-        fitting = ops.clip(chunk_bytes // bytes_per_row, 1, rows)
+        fitting = ops.maximum(chunk_bytes // bytes_per_row, MIN_ROWS)
+        fitting = ops.minimum(fitting, rows)
         return Chunk(1, _ceil_divide(rows, _ceil_divide(rows, fitting)))
-    fitting = max(1, chunk_bytes // bytes_per_row)
+    fitting = max(MIN_ROWS, chunk_bytes // bytes_per_row)
     if fitting < rows:
         # Chunks of equal size, so that little of the last one is padding.
         return Chunk(1, _ceil_divide(rows, _ceil_divide(rows, fitting)))

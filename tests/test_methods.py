@@ -200,6 +200,21 @@ def test_masks_and_chunks(case, method, mask, chunk_bytes):
 
 
 @pytest.mark.tf_only("gradients are always compiled on JAX, and never on PyTorch")
+@pytest.mark.parametrize("mask", ["none", "attention"])
+@pytest.mark.parametrize("compiled", [None, True], ids=["eager", "xla"])
+def test_logits_whose_exponentials_overflow(mask, compiled):
+    data = make_data("image", "float64")
+    found = []
+    for method in ("projected", "grid"):
+        layer = make_layer("image", method, "float64", chunk_bytes=300)
+        layer.attention.query.kernel.assign(300 * layer.attention.query.kernel)
+        call = masks("image")[mask]
+        found.append(values_and_gradients(layer, *data, compiled, **call))
+    expected, received = found
+    assert difference(received, expected) < 1e-10
+
+
+@pytest.mark.tf_only("gradients are always compiled on JAX, and never on PyTorch")
 @pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
 @pytest.mark.parametrize("chunk_bytes", [300, 2**22])
 @pytest.mark.parametrize("case", ["video", "image, words and table"])

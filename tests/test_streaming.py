@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from keras_perceiver.loops import sequential_loop
-from keras_perceiver.streaming import Chunk, choose_chunk
+from keras_perceiver.streaming import MIN_ROWS, Chunk, choose_chunk
 
 
 @pytest.mark.parametrize(
@@ -14,9 +14,10 @@ from keras_perceiver.streaming import Chunk, choose_chunk
         (7, 4, 100, 1700, Chunk(1, 4)),
         (None, 4, 100, 10**6, Chunk(1, 4)),  # An unknown batch: one by one.
         (8, 10, 100, 400, Chunk(1, 4)),  # 4 + 4 + 2
-        (8, 9, 100, 400, Chunk(1, 3)),  # Three equal chunks.
+        (8, 11, 100, 500, Chunk(1, 4)),  # Three chunks alike.
         (8, 509, 100, 25600, Chunk(1, 255)),
-        (2, 5, 100, 1, Chunk(1, 1)),  # Never less than a row.
+        (2, 9, 100, 1, Chunk(1, 3)),  # Never less than four rows, in equal chunks.
+        (2, 3, 100, 1, Chunk(1, 3)),
     ],
 )
 def test_chunks(batch, rows, bytes_per_row, chunk_bytes, chunk):
@@ -30,7 +31,7 @@ def test_a_chunk_fits_its_budget():
         bytes_per_row, budget = (int(n) for n in rng.integers(1, 5000, 2))
         chunk = choose_chunk(batch, rows, bytes_per_row, budget)
         assert batch % chunk.examples == 0 and 1 <= chunk.rows <= rows
-        if chunk.examples * chunk.rows > 1:
+        if chunk.examples * chunk.rows > MIN_ROWS:
             assert chunk.examples * chunk.rows * bytes_per_row <= budget
 
 
