@@ -67,7 +67,7 @@ def test_training_clips_begin_anywhere(folder, cache):
     batches = first(0)
     found = np.array(numbers(batches.reshape(24, 5, 16, 64, 1)))
     assert (np.diff(found) == 2).all()
-    assert len(set(found[:, 0])) > 10 and found.max() > 30
+    assert len(set(found[:, 0])) > 10 and found.min() < 3 and found.max() > 26
     np.testing.assert_array_equal(batches, first(0))
     assert (batches != first(1)).any()
     epoch = RECIPE.steps_per_epoch(source, 4)
