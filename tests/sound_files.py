@@ -34,23 +34,22 @@ def encode_sound(wave, rate, file_format, codec, channels=1, video=None):
     frame.sample_rate = rate
     buffer = io.BytesIO()
     with av.open(buffer, "w", format=file_format) as container:
+        # All streams come before the first packet.
         if video is not None:
-            _write_video(container, video)
+            pictures = container.add_stream("ffv1", rate=10)
+            pictures.height, pictures.width = video.shape[1:3]
+            pictures.pix_fmt = "bgr0"
         if len(wave):
-            stream = container.add_stream(codec, rate=rate, layout=layout)
+            sound = container.add_stream(codec, rate=rate, layout=layout)
+        if video is not None:
+            images = [av.VideoFrame.from_ndarray(x, format="rgb24") for x in video]
+            for image in [*images, None]:
+                container.mux(pictures.encode(image))
+        if len(wave):
             resampler = av.AudioResampler(
-                stream.format, layout, rate, stream.frame_size or None
+                sound.format, layout, rate, sound.frame_size or None
             )
             frames = [*resampler.resample(frame), *resampler.resample(None), None]
             for part in frames:
-                container.mux(stream.encode(part))
+                container.mux(sound.encode(part))
     return buffer.getvalue()
-
-
-def _write_video(container, video):
-    stream = container.add_stream("ffv1", rate=10)
-    stream.height, stream.width = video.shape[1:3]
-    stream.pix_fmt = "bgr0"
-    for image in video:
-        container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-    container.mux(stream.encode(None))

@@ -209,9 +209,8 @@ class TestSpokenDigits:
             source = load_source("builtin:spoken_digits", split, modality="audio")
             (items,) = source.dataset.batch(count)
             assert source.num_items == count == len(items["label"])
-            assert items["audio"].dtype == tf.float32 and set(
-                items["rate"].numpy()
-            ) == {8000}
+            assert items["audio"].dtype == tf.float32
+            assert set(items["rate"].numpy()) == {8000}
             assert np.abs(items["audio"]).max() <= 1
             counts = np.bincount(items["label"])
             assert counts.tolist() == [count // 10] * 10
