@@ -15,7 +15,7 @@ import math
 import tensorflow as tf
 
 from pipelines import audio_files
-from pipelines.image_ops import op_seed
+from pipelines.seeds import op_seed
 
 # What is quieter is noise of the recording: the logarithm begins here.
 MEL_FLOOR = 1e-3

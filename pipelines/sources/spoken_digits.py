@@ -111,7 +111,8 @@ def _speak():
     sounds = np.zeros((len(items), NUM_SAMPLES), np.float32)
     for sound, buffer in zip(sounds, buffers, strict=True):
         word = np.frombuffer(buffer, np.int16) / np.float32(2**15)
-        word = resample(word, rate, RATE)[:NUM_SAMPLES]
+        # The filter overshoots where loud voices are clipped.
+        word = resample(word, rate, RATE)[:NUM_SAMPLES].clip(-1, 1)
         start = random.randint(NUM_SAMPLES - len(word) + 1)
         sound[start : start + len(word)] = word
     labels = np.array([label for _, label in items])

@@ -22,9 +22,10 @@ def get_config():
     recipe.frame_step = config_dict.placeholder(int)
     config.data.augmentation.time_mask = 0.1
     config.data.augmentation.frequency_mask = 0.1
-    # Frames and bins of a patch.
     config.adapter = adapter = config_dict.ConfigDict()
-    adapter.patch_size = (1, 1)
+    # Frames and bins of a patch; (1, 1) reads each cell by itself.
+    adapter.patch_size = (2, 10)
     adapter.projection_dim = config_dict.placeholder(int)
     adapter.num_bands = 12
+    config.model.cross_qk_dim = 64
     return config

@@ -29,4 +29,7 @@ def get_config():
     adapter.segment_length = 128
     adapter.projection_dim = config_dict.placeholder(int)
     adapter.num_bands = 32
+    # A segment tells much; several heads take several things from it.
+    config.model.num_cross_heads = 4
+    config.model.cross_qk_dim = 128
     return config

@@ -28,4 +28,6 @@ def get_config():
     config.adapter.modality_dropout = config_dict.ConfigDict(
         {"audio": 0.0, "video": 0.0}
     )
+    config.model.num_cross_heads = 4
+    config.model.cross_qk_dim = 64
     return config
