@@ -42,6 +42,7 @@ def get_config():
     model.latent_block_sharing = "all"
     model.dropout_rate = 0.0
     model.dtype = "float32"
+    model.method = "auto"
 
     config.optimizer = optimizer = config_dict.ConfigDict()
     optimizer.learning_rate = 2e-3
