@@ -559,6 +559,47 @@ def test_a_missing_stream_does_not_matter():
     assert np.isnan(ops.convert_to_numpy(backbone(inputs))).any()
 
 
+def stereo(adapter=None):
+    """Two modalities of one kind, whose adapters are named alike at first."""
+
+    def image():
+        positions = kp.LearnedPositions((5, 7), 4)
+        return kp.inputs.ImageInput((5, 7, 3), positions, projection_dim=6)
+
+    return kp.inputs.MultimodalInput({"left": adapter or image(), "right": image()})
+
+
+def test_two_adapters_of_one_kind(tmp_path):
+    inputs = {"left": IMAGE, "right": array(B, 5, 7, 3, seed=3)}
+    model = tiny_classifier(stereo())
+    randomize(model)
+    expected = model(inputs)
+    paths = [v.path for v in model.variables]
+    assert len(set(paths)) == len(paths)
+    assert any("/left_adapter/projection/kernel" in path for path in paths)
+    model.save(tmp_path / "model.keras")
+    model.save_to_preset(str(tmp_path / "preset"))
+    model.save_weights(tmp_path / "model.weights.h5")
+    by_weights = tiny_classifier(stereo())
+    by_weights.load_weights(tmp_path / "model.weights.h5")
+    for loaded in (
+        keras.models.load_model(tmp_path / "model.keras", compile=False),
+        kp.PerceiverClassifier.from_preset(tmp_path / "preset"),
+        by_weights,
+    ):
+        np.testing.assert_array_equal(loaded(inputs), expected)
+
+
+def test_an_adapter_in_use_keeps_its_name():
+    alone = kp.inputs.ImageInput((5, 7, 3), POSITIONS(4))
+    alone(IMAGE)
+    mixed_up = [alone, stereo().adapters["right"]]
+    for adapter in mixed_up:
+        with pytest.raises(ValueError, match="must not be renamed.*modality 'left'"):
+            stereo(adapter)
+    stereo(stereo().adapters["left"])  # No other name.
+
+
 def two_tables(**rates):
     adapters = {name: kp.inputs.ArrayInput((2, 3)) for name in ("a", "b")}
     return kp.inputs.MultimodalInput(adapters, modality_dropout=rates, seed=0)

@@ -150,6 +150,23 @@ class TensorAdapter(InputAdapter):
         """Name of the model's mask input, where there is one."""
         return f"{self.input_name}_mask"
 
+    def take_name(self, modality):
+        """Names the adapter and its inputs after one of several modalities.
+
+        Raises:
+            ValueError: where the adapter already serves under another name.
+        """
+        name = f"{modality}_adapter"
+        if name != self.name and (self.built or "input_name" in vars(self)):
+            raise ValueError(
+                "An adapter that already serves under another name must not be renamed;"
+                " make one of its own for each modality and model. Received: "
+                f"{self.name!r} for the modality {modality!r}"
+            )
+        # Layers that bear one name would have variables of the same path.
+        self.name = name
+        self.input_name = modality
+
     def symbolic_inputs(self):
         raw = keras.Input(self.shape, name=self.input_name, dtype=self.raw_dtype)
         if not self.use_mask:
