@@ -559,6 +559,21 @@ def test_a_missing_stream_does_not_matter():
     assert np.isnan(ops.convert_to_numpy(backbone(inputs))).any()
 
 
+@pytest.mark.parametrize("patch_size", [None, (2, 3)])
+def test_weights_do_not_see_what_is_masked(patch_size):
+    adapter = kp.inputs.ImageInput(
+        (5, 7, 3), POSITIONS(4), patch_size, projection_dim=6, use_mask=True
+    )
+    mask = np.ones((B, *adapter.content_shape[:-1]), "bool")
+    mask[0, 0, 1] = False
+    image = IMAGE.copy()
+    image[0, :2, 3:6] = np.nan  # The cells of the masked patch,
+    if patch_size is None:
+        image[0] = IMAGE[0]
+        image[0, 0, 1] = np.nan  # or the masked pixel.
+    check_training_step(tiny_classifier(adapter), {"image": image, "image_mask": mask})
+
+
 def stereo(adapter=None):
     """Two modalities of one kind, whose adapters are named alike at first."""
 

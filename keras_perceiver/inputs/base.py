@@ -125,8 +125,11 @@ class TensorAdapter(InputAdapter):
         """The shape of the content of a raw example of a shape."""
         return tuple(shape)
 
-    def content(self, raw, training=None):
-        """The content `(B, n_1, ..., n_d, c)` or `(B, M, C)` of a raw tensor."""
+    def content(self, raw, mask=None, training=None):
+        """The content `(B, n_1, ..., n_d, c)` or `(B, M, C)` of a raw tensor.
+
+        Cross-attends hide what is masked; a mask matters here where weights see it.
+        """
         return raw
 
     def content_mask(self, raw, mask):
@@ -184,7 +187,7 @@ class TensorAdapter(InputAdapter):
         self._check_shape(raw.shape)
         if "float" not in keras.backend.standardize_dtype(raw.dtype):
             raw = ops.cast(raw, self.raw_dtype)  # Pixels may come as integers.
-        content = ops.cast(self.content(raw, training=training), self.compute_dtype)
+        content = ops.cast(self.content(raw, mask, training), self.compute_dtype)
         return (content, self.content_mask(raw, mask)) if self.has_mask else content
 
     def compute_output_spec(self, inputs, training=None):

@@ -89,7 +89,7 @@ class TextInput(TensorAdapter):
         )
         self.token_positions.build()
 
-    def content(self, raw, training=None):
+    def content(self, raw, mask=None, training=None):
         length = ops.shape(raw)[1]
         if isinstance(length, int) and length > self.max_length:
             raise ValueError(
