@@ -46,10 +46,11 @@ def choose_chunk(batch, rows, bytes_per_row, chunk_bytes=CHUNK_BYTES):
         `Chunk`.
     """
     if not isinstance(rows, int) or not isinstance(bytes_per_row, int):
-        fitting = ops.maximum(chunk_bytes // bytes_per_row, MIN_ROWS)
+        # There may be no inputs.
+        fitting = ops.maximum(chunk_bytes // ops.maximum(bytes_per_row, 1), MIN_ROWS)
         fitting = ops.minimum(fitting, rows)
         return Chunk(1, _ceil_divide(rows, _ceil_divide(rows, fitting)))
-    fitting = max(MIN_ROWS, chunk_bytes // bytes_per_row)
+    fitting = max(MIN_ROWS, chunk_bytes // max(bytes_per_row, 1))
     if fitting < rows:
         # Chunks of equal size, so that little of the last one is padding.
         return Chunk(1, _ceil_divide(rows, _ceil_divide(rows, fitting)))
