@@ -174,7 +174,8 @@ class _Stream:
             # It is zero where there is nothing to attend to, and so are the sums.
             is_open = normalizer > 0.0
             normalizer = ops.where(is_open, normalizer, ops.ones_like(normalizer))
-            log_sum = shift + ops.log(normalizer)
+            # Nor does the backward pass need one of them, which could overflow.
+            log_sum = ops.where(is_open, shift + ops.log(normalizer), zeros)
             return ops.concatenate([sums / normalizer, log_sum], axis=-1)
 
         return self._over_rows(step, inputs, self.byte_array.channels + 1)

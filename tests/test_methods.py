@@ -286,6 +286,16 @@ def test_sizes_known_only_at_run_time(case):
     np.testing.assert_allclose(dynamic(*data, mask), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["grid", "dense"])
+def test_huge_content_of_a_query_with_nothing_to_read(method):
+    layer = make_layer("image", method)
+    layer.attention.query.kernel.assign(300 * layer.attention.query.kernel)
+    queries, content = make_data("image")
+    call = masks("image")["attention"]
+    found = values_and_gradients(layer, queries, 1e9 * content, **call)
+    assert all(np.isfinite(value).all() for value in found.values())
+
+
 @pytest.mark.parametrize("method", ["auto", "grid", "dense", "projected"])
 @pytest.mark.parametrize("scale", [1, 300])
 def test_no_inputs_at_all(method, scale):
