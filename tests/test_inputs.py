@@ -847,3 +847,16 @@ def test_text_agrees_with_the_published_code():
 def test_bad_arguments(make, sentence):
     with pytest.raises(ValueError, match=sentence):
         make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: kp.inputs.TextInput((5,), use_mask=True),
+        lambda: kp.inputs.TextInput((5,), positions=POSITIONS(4)),
+        lambda: kp.inputs.ArrayInput((5, 3), positions=POSITIONS(4)),
+    ],
+)
+def test_arguments_that_would_be_passed_over(make):
+    with pytest.raises(TypeError, match="multiple values|unexpected"):
+        make()

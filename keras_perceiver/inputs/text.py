@@ -53,7 +53,7 @@ class TextInput(TensorAdapter):
         check_positive(vocabulary_size=vocabulary_size, embedding_dim=embedding_dim)
         self.vocabulary_size = vocabulary_size
         self.embedding_dim = embedding_dim
-        super().__init__(shape, **kwargs)
+        super().__init__(shape, positions=None, use_mask=False, **kwargs)
         (length,) = self.shape
         if max_length is None:
             max_length = length
