@@ -175,7 +175,8 @@ class _Stream:
             is_open = normalizer > 0.0
             normalizer = ops.where(is_open, normalizer, ops.ones_like(normalizer))
             # Nor does the backward pass need one of them, which could overflow.
-            log_sum = ops.where(is_open, shift + ops.log(normalizer), zeros)
+            log_sum = shift + ops.log(normalizer)
+            log_sum = ops.where(is_open, log_sum, ops.zeros_like(log_sum))
             return ops.concatenate([sums / normalizer, log_sum], axis=-1)
 
         return self._over_rows(step, inputs, self.byte_array.channels + 1)
