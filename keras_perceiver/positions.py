@@ -449,8 +449,8 @@ class MultimodalPositions(keras.layers.Layer):
         learned = [p for p in positions.values() if isinstance(p, LearnedPositions)]
         if len({id(own) for own in learned}) < len(learned):
             raise ValueError(
-                "Each modality must have `kp.LearnedPositions` of its own; a model that "
-                "is saved does not know that two of them are one. "
+                "Each modality must have `kp.LearnedPositions` of its own; a saved "
+                "model does not know that two of them are one. "
                 f"Received: positions={positions!r}"
             )
         check_not_negative(min_padding=min_padding)
