@@ -294,6 +294,9 @@ class FourierPositions(keras.layers.Layer):
 class LearnedPositions(keras.layers.Layer):
     """A learned vector for each input.
 
+    Cross-attends of one model share those of its adapter. Layers that a user shares
+    them among are saved as if each had its own, and cannot be loaded.
+
     Args:
         shape: int or sequence of d ints. The grid the positions are for; an int M
             is a sequence of M inputs.
@@ -441,6 +444,13 @@ class MultimodalPositions(keras.layers.Layer):
             raise ValueError(
                 "`positions` of several modalities must be a dict from the name of each"
                 " to `kp.FourierPositions`, `kp.LearnedPositions` or `None`. "
+                f"Received: positions={positions!r}"
+            )
+        learned = [p for p in positions.values() if isinstance(p, LearnedPositions)]
+        if len({id(own) for own in learned}) < len(learned):
+            raise ValueError(
+                "Each modality must have `kp.LearnedPositions` of its own; a saved "
+                "model does not know that two of them are one. "
                 f"Received: positions={positions!r}"
             )
         check_not_negative(min_padding=min_padding)

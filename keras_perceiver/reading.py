@@ -35,6 +35,12 @@ def reader_of(positions):
     """
     if isinstance(positions, MultimodalPositions):
         return MultimodalReader(positions)
+    if positions is not None:
+        check_instance(
+            (FourierPositions, LearnedPositions),
+            "`kp.FourierPositions`, `kp.LearnedPositions` or `kp.MultimodalPositions`",
+            positions=positions,
+        )
     return Reader(positions)
 
 
@@ -47,13 +53,6 @@ class Reader:
     """
 
     def __init__(self, positions, name="inputs"):
-        if positions is not None:
-            check_instance(
-                (FourierPositions, LearnedPositions, MultimodalPositions),
-                "`kp.FourierPositions`, `kp.LearnedPositions` or "
-                "`kp.MultimodalPositions`",
-                positions=positions,
-            )
         self.positions = positions
         self.name = name
 

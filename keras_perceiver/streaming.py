@@ -46,10 +46,11 @@ def choose_chunk(batch, rows, bytes_per_row, chunk_bytes=CHUNK_BYTES):
         `Chunk`.
     """
     if not isinstance(rows, int) or not isinstance(bytes_per_row, int):
-        fitting = ops.maximum(chunk_bytes // bytes_per_row, MIN_ROWS)
+        # There may be no inputs.
+        fitting = ops.maximum(chunk_bytes // ops.maximum(bytes_per_row, 1), MIN_ROWS)
         fitting = ops.minimum(fitting, rows)
         return Chunk(1, _ceil_divide(rows, _ceil_divide(rows, fitting)))
-    fitting = max(MIN_ROWS, chunk_bytes // bytes_per_row)
+    fitting = max(MIN_ROWS, chunk_bytes // max(bytes_per_row, 1))
     if fitting < rows:
         # Chunks of equal size, so that little of the last one is padding.
         return Chunk(1, _ceil_divide(rows, _ceil_divide(rows, fitting)))
@@ -173,7 +174,9 @@ class _Stream:
             # It is zero where there is nothing to attend to, and so are the sums.
             is_open = normalizer > 0.0
             normalizer = ops.where(is_open, normalizer, ops.ones_like(normalizer))
+            # Nor does the backward pass need one of them, which could overflow.
             log_sum = shift + ops.log(normalizer)
+            log_sum = ops.where(is_open, log_sum, ops.zeros_like(log_sum))
             return ops.concatenate([sums / normalizer, log_sum], axis=-1)
 
         return self._over_rows(step, inputs, self.byte_array.channels + 1)

@@ -559,6 +559,62 @@ def test_a_missing_stream_does_not_matter():
     assert np.isnan(ops.convert_to_numpy(backbone(inputs))).any()
 
 
+@pytest.mark.parametrize("patch_size", [None, (2, 3)])
+def test_weights_do_not_see_what_is_masked(patch_size):
+    adapter = kp.inputs.ImageInput(
+        (5, 7, 3), POSITIONS(4), patch_size, projection_dim=6, use_mask=True
+    )
+    mask = np.ones((B, *adapter.content_shape[:-1]), "bool")
+    mask[0, 0, 1] = False
+    image = IMAGE.copy()
+    image[0, :2, 3:6] = np.nan  # The cells of the masked patch,
+    if patch_size is None:
+        image[0] = IMAGE[0]
+        image[0, 0, 1] = np.nan  # or the masked pixel.
+    check_training_step(tiny_classifier(adapter), {"image": image, "image_mask": mask})
+
+
+def stereo(adapter=None):
+    """Two modalities of one kind, whose adapters are named alike at first."""
+
+    def image():
+        positions = kp.LearnedPositions((5, 7), 4)
+        return kp.inputs.ImageInput((5, 7, 3), positions, projection_dim=6)
+
+    return kp.inputs.MultimodalInput({"left": adapter or image(), "right": image()})
+
+
+def test_two_adapters_of_one_kind(tmp_path):
+    inputs = {"left": IMAGE, "right": array(B, 5, 7, 3, seed=3)}
+    model = tiny_classifier(stereo())
+    randomize(model)
+    expected = model(inputs)
+    paths = [v.path for v in model.variables]
+    assert len(set(paths)) == len(paths)
+    assert any("/left_adapter/projection/kernel" in path for path in paths)
+    model.save(tmp_path / "model.keras")
+    model.save_to_preset(str(tmp_path / "preset"))
+    model.save_weights(tmp_path / "model.weights.h5")
+    by_weights = tiny_classifier(stereo())
+    by_weights.load_weights(tmp_path / "model.weights.h5")
+    for loaded in (
+        keras.models.load_model(tmp_path / "model.keras", compile=False),
+        kp.PerceiverClassifier.from_preset(tmp_path / "preset"),
+        by_weights,
+    ):
+        np.testing.assert_array_equal(loaded(inputs), expected)
+
+
+def test_an_adapter_in_use_keeps_its_name():
+    alone = kp.inputs.ImageInput((5, 7, 3), POSITIONS(4))
+    alone(IMAGE)
+    mixed_up = [alone, stereo().adapters["right"]]
+    for adapter in mixed_up:
+        with pytest.raises(ValueError, match="must not be renamed.*modality 'left'"):
+            stereo(adapter)
+    stereo(stereo().adapters["left"])  # No other name.
+
+
 def two_tables(**rates):
     adapters = {name: kp.inputs.ArrayInput((2, 3)) for name in ("a", "b")}
     return kp.inputs.MultimodalInput(adapters, modality_dropout=rates, seed=0)
@@ -790,4 +846,17 @@ def test_text_agrees_with_the_published_code():
 )
 def test_bad_arguments(make, sentence):
     with pytest.raises(ValueError, match=sentence):
+        make()
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: kp.inputs.TextInput((5,), use_mask=True),
+        lambda: kp.inputs.TextInput((5,), positions=POSITIONS(4)),
+        lambda: kp.inputs.ArrayInput((5, 3), positions=POSITIONS(4)),
+    ],
+)
+def test_arguments_that_would_be_passed_over(make):
+    with pytest.raises(TypeError, match="multiple values|unexpected"):
         make()

@@ -286,6 +286,46 @@ def test_sizes_known_only_at_run_time(case):
     np.testing.assert_allclose(dynamic(*data, mask), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("method", ["grid", "dense"])
+def test_huge_content_of_a_query_with_nothing_to_read(method):
+    layer = make_layer("image", method)
+    layer.attention.query.kernel.assign(300 * layer.attention.query.kernel)
+    queries, content = make_data("image")
+    call = masks("image")["attention"]
+    found = values_and_gradients(layer, queries, 1e9 * content, **call)
+    assert all(np.isfinite(value).all() for value in found.values())
+
+
+@pytest.mark.parametrize("method", ["auto", "grid", "dense", "projected"])
+@pytest.mark.parametrize("scale", [1, 300])
+def test_no_inputs_at_all(method, scale):
+    layer = make_layer("image", method, chunk_bytes=300)
+    layer.attention.query.kernel.assign(scale * layer.attention.query.kernel)
+    queries, content = make_data("image")
+    nothing = np.zeros_like(content)
+    closed = np.zeros(content.shape[:-1], "bool")
+    expected = layer(queries, nothing, inputs_mask=closed)
+    empty = content[:, :0]
+    found = values_and_gradients(layer, queries, empty)
+    np.testing.assert_allclose(found["result"], expected, atol=1e-6)
+    assert all(np.isfinite(value).all() for value in found.values())
+
+
+@pytest.mark.tf_only
+@pytest.mark.parametrize("method", ["grid", "dense"])
+def test_no_inputs_at_run_time(method):
+    import tensorflow as tf
+
+    layer = make_layer("image", method)
+    queries, content = make_data("image")
+    spec = tf.TensorSpec((None, None, None, content.shape[-1]), content.dtype)
+    dynamic = tf.function(layer, input_signature=[tf.TensorSpec((B, N, D)), spec])
+    empty = content[:, :0]
+    np.testing.assert_allclose(
+        dynamic(queries, empty), layer(queries, empty), atol=1e-6
+    )
+
+
 def test_saved_models_do_not_know_the_method(tmp_path):
     case, data = "image", make_data("image")
     queries = keras.Input((N, D))

@@ -195,3 +195,10 @@ def test_multimodal_config_round_trip():
 def test_multimodal_positions_must_be_a_dict(given):
     with pytest.raises(ValueError, match="of several modalities must be a dict from"):
         kp.MultimodalPositions(given)
+
+
+def test_modalities_must_not_share_learned_positions():
+    shared, fourier = kp.LearnedPositions(7, 4), kp.FourierPositions(2)
+    with pytest.raises(ValueError, match="must have `kp.LearnedPositions` of its own"):
+        kp.MultimodalPositions({"a": shared, "b": shared})
+    kp.MultimodalPositions({"a": fourier, "b": fourier})  # They have no weights.

@@ -28,7 +28,7 @@ class ArrayInput(TensorAdapter):
     axes = ("M", "C")
 
     def __init__(self, shape, use_mask=False, **kwargs):
-        super().__init__(shape, use_mask=use_mask, **kwargs)
+        super().__init__(shape, positions=None, use_mask=use_mask, **kwargs)
 
     def get_config(self):
         config = super().get_config()

@@ -125,8 +125,11 @@ class TensorAdapter(InputAdapter):
         """The shape of the content of a raw example of a shape."""
         return tuple(shape)
 
-    def content(self, raw, training=None):
-        """The content `(B, n_1, ..., n_d, c)` or `(B, M, C)` of a raw tensor."""
+    def content(self, raw, mask=None, training=None):
+        """The content `(B, n_1, ..., n_d, c)` or `(B, M, C)` of a raw tensor.
+
+        Cross-attends hide what is masked; a mask matters here where weights see it.
+        """
         return raw
 
     def content_mask(self, raw, mask):
@@ -150,6 +153,23 @@ class TensorAdapter(InputAdapter):
         """Name of the model's mask input, where there is one."""
         return f"{self.input_name}_mask"
 
+    def take_name(self, modality):
+        """Names the adapter and its inputs after one of several modalities.
+
+        Raises:
+            ValueError: where the adapter already serves under another name.
+        """
+        name = f"{modality}_adapter"
+        if name != self.name and (self.built or "input_name" in vars(self)):
+            raise ValueError(
+                "An adapter that already serves under another name must not be renamed;"
+                " make one of its own for each modality and model. Received: "
+                f"{self.name!r} for the modality {modality!r}"
+            )
+        # Layers that bear one name would have variables of the same path.
+        self.name = name
+        self.input_name = modality
+
     def symbolic_inputs(self):
         raw = keras.Input(self.shape, name=self.input_name, dtype=self.raw_dtype)
         if not self.use_mask:
@@ -167,7 +187,7 @@ class TensorAdapter(InputAdapter):
         self._check_shape(raw.shape)
         if "float" not in keras.backend.standardize_dtype(raw.dtype):
             raw = ops.cast(raw, self.raw_dtype)  # Pixels may come as integers.
-        content = ops.cast(self.content(raw, training=training), self.compute_dtype)
+        content = ops.cast(self.content(raw, mask, training), self.compute_dtype)
         return (content, self.content_mask(raw, mask)) if self.has_mask else content
 
     def compute_output_spec(self, inputs, training=None):

@@ -7,6 +7,7 @@ import keras
 from keras_perceiver.initializers import FanInTruncatedNormal
 from keras_perceiver.inputs.base import TensorAdapter
 from keras_perceiver.inputs.patches import patch_grid, space_to_depth
+from keras_perceiver.reading import reader_of
 from keras_perceiver.serialization import serializable
 from keras_perceiver.validation import check_positive
 
@@ -85,11 +86,15 @@ class GridInput(TensorAdapter):
             )
             self.projection.build((None, *grid, channels))
 
-    def content(self, raw, training=None):
+    def content(self, raw, mask=None, training=None):
         content = self._on_grid(raw)
         if self.patch_size is not None:
             content = space_to_depth(content, self.patch_size)
-        return self.projection(content) if self.projection_dim else content
+        if not self.projection_dim:
+            return content
+        # The gradient of the kernel sees what is masked, and even NaN must not matter.
+        content, _ = reader_of(self.positions).hide(content, mask)
+        return self.projection(content)
 
     def get_config(self):
         return {

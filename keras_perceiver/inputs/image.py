@@ -115,7 +115,7 @@ class ConvImageInput(TensorAdapter):
         )
         self.norm.build((None, None, None, self.num_features))
 
-    def content(self, raw, training=None):
+    def content(self, raw, mask=None, training=None):
         features = ops.relu(self.norm(self.convolution(raw), training=training))
         return ops.max_pool(features, 3, strides=2, padding="same")
 
@@ -190,7 +190,7 @@ class PermutedImageInput(TensorAdapter):
         raw = keras.Input(self.shape, name=self.input_name)
         return {self.input_name: raw, self.mask_name: mask}
 
-    def content(self, raw, training=None):
+    def content(self, raw, mask=None, training=None):
         height, width, channels = self.shape
         pixels = ops.reshape(raw, (-1, height * width, channels))
         pixels = ops.take(pixels, self._order, axis=1)

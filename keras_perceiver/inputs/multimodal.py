@@ -22,7 +22,8 @@ class MultimodalInput(InputAdapter):
     Args:
         adapters: dict from the name of each modality to its adapter. The model takes a
             dict with an input of each name, and of `f"{name}_mask"` where the adapter
-            takes a mask. An adapter belongs to one model.
+            takes a mask. An adapter belongs to one model, and is renamed after its
+            modality.
         min_padding: int. Channels of the encoding of the widest modality.
         modality_dropout: dict from the names of some modalities to floats in [0, 1), or
             `None`. The rates at which training hides a whole modality of an example. An
@@ -93,7 +94,7 @@ class MultimodalInput(InputAdapter):
         check_rate(**{f"modality_dropout[{name!r}]": r for name, r in rates.items()})
         self.adapters = {name: adapters[name] for name in sorted(adapters)}
         for name, adapter in self.adapters.items():
-            adapter.input_name = name
+            adapter.take_name(name)
         names = [own for a in self.adapters.values() for own in _input_names(a)]
         if len(set(names)) < len(names):
             raise ValueError(

@@ -72,7 +72,7 @@ class PointsInput(TensorAdapter):
         rank = self.num_coordinates
         return points, channels - rank + self.positions.channels((None,) * rank)
 
-    def content(self, raw, training=None):
+    def content(self, raw, mask=None, training=None):
         places = self.positions(raw[..., : self.num_coordinates])
         features = raw[..., self.num_coordinates :]
         return ops.concatenate(

@@ -53,7 +53,7 @@ class TextInput(TensorAdapter):
         check_positive(vocabulary_size=vocabulary_size, embedding_dim=embedding_dim)
         self.vocabulary_size = vocabulary_size
         self.embedding_dim = embedding_dim
-        super().__init__(shape, **kwargs)
+        super().__init__(shape, positions=None, use_mask=False, **kwargs)
         (length,) = self.shape
         if max_length is None:
             max_length = length
@@ -89,7 +89,7 @@ class TextInput(TensorAdapter):
         )
         self.token_positions.build()
 
-    def content(self, raw, training=None):
+    def content(self, raw, mask=None, training=None):
         length = ops.shape(raw)[1]
         if isinstance(length, int) and length > self.max_length:
             raise ValueError(
