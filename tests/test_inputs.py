@@ -634,6 +634,10 @@ def test_modality_dropout_hides_whole_modalities_in_training():
     for training in (False, None):
         _, masks = adapter(inputs, training=training)
         assert ops.convert_to_numpy(masks["a"]).all()
+    # A mask may be flat.
+    photos = mixed(modality_dropout={"photo": 0.5})
+    flat = {**mixed_inputs(), "photo_mask": IMAGE_MASK.reshape(B, 35)}
+    assert photos(flat, training=True)[1]["photo"].shape == (B, 35)
     # Nobody loses everything.
     _, masks = two_tables(a=0.5, b=0.5)(inputs, training=True)
     a, b = (ops.convert_to_numpy(masks[name])[:, 0] for name in ("a", "b"))

@@ -154,7 +154,9 @@ class MultimodalInput(InputAdapter):
             if name not in masks:
                 masks[name] = ops.ones(shape, dtype="bool")
             if kept is not None:
-                own = ops.reshape(kept[name], (-1, *(1 for _ in shape[1:])))
+                # A mask may be flat where the content lies on a grid.
+                rank = len(masks[name].shape)
+                own = ops.reshape(kept[name], (-1, *[1] * (rank - 1)))
                 masks[name] = ops.logical_and(masks[name], own)
         return contents, masks
 
