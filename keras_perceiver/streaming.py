@@ -306,7 +306,8 @@ class _Part:
 
         def highest():
             logits, _ = self.logits(_append(rows, zeros))
-            return ops.max(logits, axis=-1, keepdims=True)
+            # Also of no inputs at all, which have no highest.
+            return ops.max(logits, axis=-1, keepdims=True, initial=-1e30)
 
         return ops.cond(bound < SAFE_LOGIT, lambda: zeros, highest)
 
