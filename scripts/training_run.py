@@ -205,6 +205,15 @@ def readable_errors(recipe, sources):
         yield
 
 
+def check_bad_files(data):
+    """Raises `ValueError` unless the `bad_files` of a section `data` is a policy."""
+    if data.bad_files not in BAD_FILES:
+        raise ValueError(
+            f"`config.data.bad_files` must be one of {list(BAD_FILES)}. "
+            f"Received: bad_files={data.bad_files!r}"
+        )
+
+
 def readable_sources(sources, recipe, data, workdir):
     """The sources without the items that cannot be read, where the config says so.
 
@@ -221,14 +230,9 @@ def readable_sources(sources, recipe, data, workdir):
         Dict of the same splits.
 
     Raises:
-        ValueError: where `data.bad_files` is no policy, or more items than
-            `data.max_skipped_fraction` of a split cannot be read.
+        ValueError: where more items than `data.max_skipped_fraction` of a split cannot
+            be read.
     """
-    if data.bad_files not in BAD_FILES:
-        raise ValueError(
-            f"`config.data.bad_files` must be one of {list(BAD_FILES)}. "
-            f"Received: bad_files={data.bad_files!r}"
-        )
     if data.bad_files == "error":
         return sources
     kept, sentences = {}, []
