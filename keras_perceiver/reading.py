@@ -162,7 +162,7 @@ class Reader:
                 f"`kp.MultimodalPositions`. Received: a dict of {sorted(mask)}"
             )
         mask = ops.convert_to_tensor(mask)
-        batch, *sizes = mask.shape or (None,)
+        batch, *sizes = tuple(mask.shape) or (None,)
         allowed = [(self.flat_shape(inputs.shape)[1],), tuple(inputs.shape[1:-1])]
         fits = any(_shapes_agree(sizes, shape) for shape in allowed)
         if not fits or not (batch == 1 or _shapes_agree([batch], inputs.shape[:1])):

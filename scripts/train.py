@@ -44,6 +44,11 @@ def main(argv):
     workdir = pathlib.Path(FLAGS.workdir)
     if config.epochs < 1:
         raise ValueError(f"`epochs` must be at least 1. Received: {config.epochs}")
+    if not 0 < config.optimizer.learning_rate < float("inf"):
+        raise ValueError(
+            "`config.optimizer.learning_rate` must be a positive number. "
+            f"Received: learning_rate={config.optimizer.learning_rate}"
+        )
     training_run.check_workdir(workdir, config)
     keras.utils.set_random_seed(config.seed)
 

@@ -11,6 +11,7 @@ import runpy
 import shutil
 import sys
 import time
+import warnings
 
 import keras
 import numpy as np
@@ -92,6 +93,8 @@ def sentences(main):
 
     @functools.wraps(main)
     def wrapped(argv):
+        # Where in the code a warning comes from is of no use to a user of a script.
+        warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
         try:
             main(argv)
         except KeyboardInterrupt:
