@@ -1,5 +1,7 @@
 """Residual blocks: cross-attention and self-attention, each followed by an MLP."""
 
+import numbers
+
 import keras
 from keras import ops
 
@@ -8,7 +10,7 @@ from keras_perceiver.byte_array import ByteArray
 from keras_perceiver.cost import METHODS, choose_method
 from keras_perceiver.initializers import fresh, projection_initializer
 from keras_perceiver.reading import reader_of
-from keras_perceiver.serialization import serializable
+from keras_perceiver.serialization import serializable, serialize_shared
 from keras_perceiver.streaming import CHUNK_BYTES
 from keras_perceiver.validation import (
     check_choice,
@@ -134,15 +136,16 @@ class _AttentionBlock(keras.layers.Layer):
         if v_dim is not None:
             check_positive(v_dim=v_dim)
             check_divides(num_heads, v_dim=v_dim)
-        if isinstance(qk_dim, int):
+        if isinstance(qk_dim, numbers.Integral):
             check_positive(qk_dim=qk_dim)
             check_divides(num_heads, qk_dim=qk_dim)
+            qk_dim = int(qk_dim)
         check_rate(
             dropout_rate=dropout_rate, attention_dropout_rate=attention_dropout_rate
         )
-        self.num_heads = num_heads
+        self.num_heads = int(num_heads)  # NumPy's integers are none of a config's.
         self.qk_dim = qk_dim
-        self.v_dim = v_dim
+        self.v_dim = None if v_dim is None else int(v_dim)
         self.widening_factor = widening_factor
         self.approximate_gelu = approximate_gelu
         self.dropout_rate = dropout_rate
@@ -271,7 +274,10 @@ class CrossAttention(_AttentionBlock):
         chunk_bytes=CHUNK_BYTES,
         **kwargs,
     ):
-        if not isinstance(qk_dim, int) and qk_dim not in ("inputs", "queries"):
+        if not isinstance(qk_dim, numbers.Integral) and qk_dim not in (
+            "inputs",
+            "queries",
+        ):
             raise ValueError(
                 '`qk_dim` must be an integer, "inputs" or "queries". '
                 f"Received: qk_dim={qk_dim!r}"
@@ -293,7 +299,7 @@ class CrossAttention(_AttentionBlock):
         self.reader = reader_of(positions)
         self.use_query_residual = use_query_residual
         self.method = method
-        self.chunk_bytes = chunk_bytes
+        self.chunk_bytes = int(chunk_bytes)
         # What `record_attention` calls it; a decoder's reads latents, not inputs.
         self.record_kind = "cross_attention"
         if method == "grid" and not self.reader.has_grid:
@@ -348,7 +354,8 @@ class CrossAttention(_AttentionBlock):
         # need the keys.
         if is_recording() or self.attention.key.quantization_mode is not None:
             method = "projected"
-        if 0 in (queries.shape[0], queries.shape[1]):
+        num_inputs = self.reader.flat_shape(shape_of(inputs))[1]
+        if 0 in (queries.shape[0], queries.shape[1], num_inputs):
             method = "projected"  # There is nothing to divide into chunks.
         if method == "projected":
             return self.attention(
@@ -410,11 +417,7 @@ class CrossAttention(_AttentionBlock):
     def get_config(self):
         return {
             **super().get_config(),
-            "positions": (
-                None
-                if self.positions is None
-                else keras.layers.serialize(self.positions)
-            ),
+            "positions": serialize_shared(self.positions),
             "use_query_residual": self.use_query_residual,
             "method": self.method,
             "chunk_bytes": self.chunk_bytes,

@@ -12,7 +12,7 @@ from keras_perceiver.initializers import (
     array_initializer,
     fresh,
 )
-from keras_perceiver.serialization import serializable
+from keras_perceiver.serialization import serializable, serialize_shared
 from keras_perceiver.validation import check_not_negative, check_positive
 
 # Bits of a short part: the product of two such parts is exact in float32.
@@ -294,9 +294,6 @@ class FourierPositions(keras.layers.Layer):
 class LearnedPositions(keras.layers.Layer):
     """A learned vector for each input.
 
-    Cross-attends of one model share those of its adapter. Layers that a user shares
-    them among are saved as if each had its own, and cannot be loaded.
-
     Args:
         shape: int or sequence of d ints. The grid the positions are for; an int M
             is a sequence of M inputs.
@@ -513,8 +510,7 @@ class MultimodalPositions(keras.layers.Layer):
         return {
             **super().get_config(),
             "positions": {
-                name: None if own is None else keras.layers.serialize(own)
-                for name, own in self.positions.items()
+                name: serialize_shared(own) for name, own in self.positions.items()
             },
             "min_padding": self.min_padding,
             "initializer": keras.initializers.serialize(self.initializer),

@@ -154,11 +154,17 @@ class Reader:
         return ops.reshape(inputs, (batch, math.prod(grid), width))
 
     def _flat_mask(self, mask, inputs):
+        mask_name = self.name.replace("inputs", "inputs_mask", 1)
+        if isinstance(mask, dict):
+            raise ValueError(
+                f"`{mask_name}` may be a dict where `positions` is "
+                f"`kp.MultimodalPositions`. Received: a dict of {sorted(mask)}"
+            )
         mask = ops.convert_to_tensor(mask)
-        sizes = tuple(mask.shape[1:])
+        batch, *sizes = tuple(mask.shape) or (None,)
         allowed = [(self.flat_shape(inputs.shape)[1],), tuple(inputs.shape[1:-1])]
-        if not any(_shapes_agree(sizes, shape) for shape in allowed):
-            mask_name = self.name.replace("inputs", "inputs_mask", 1)
+        fits = any(_shapes_agree(sizes, shape) for shape in allowed)
+        if not fits or not (batch == 1 or _shapes_agree([batch], inputs.shape[:1])):
             raise ValueError(
                 f"`{mask_name}` must have one entry for each input, (batch, inputs) or "
                 f"that of their grid. Received: {mask_name} of shape "

@@ -46,9 +46,10 @@ def choose_chunk(batch, rows, bytes_per_row, chunk_bytes=CHUNK_BYTES):
         `Chunk`.
     """
     if not isinstance(rows, int) or not isinstance(bytes_per_row, int):
-        # There may be no inputs.
-        fitting = ops.maximum(chunk_bytes // ops.maximum(bytes_per_row, 1), MIN_ROWS)
-        fitting = ops.minimum(fitting, rows)
+        # There may be no queries or no inputs at all.
+        rows = ops.maximum(rows, 1)
+        fitting = chunk_bytes // ops.maximum(bytes_per_row, 1)
+        fitting = ops.minimum(ops.maximum(fitting, MIN_ROWS), rows)
         return Chunk(1, _ceil_divide(rows, _ceil_divide(rows, fitting)))
     fitting = max(MIN_ROWS, chunk_bytes // max(bytes_per_row, 1))
     if fitting < rows:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from pipelines import audio_files, audio_ops
 from pipelines.checks import check_choice, check_integer
 from pipelines.dataset import chain
-from pipelines.errors import READING_ERRORS, find_broken
+from pipelines.errors import read_first
 from pipelines.recipe import Recipe
 from pipelines.sources.modalities import MODALITIES
 
@@ -88,11 +88,12 @@ class AudioRecipe(Recipe):
         return math.ceil(self.num_samples / self.frame_step)
 
     @classmethod
-    def from_source(cls, source, **given):
+    def from_source(cls, source, skip_unreadable=False, **given):
         """A recipe whose fields are found from the first sounds, where not given.
 
         Args:
             source: `Source` of sounds, or of videos with sound.
+            skip_unreadable: bool, whether those that cannot be read are passed over.
             **given: values of fields. By default `rate` is the lowest rate of the
                 sounds, at most 16 kHz; `num_samples` is a length that 95% of them fit
                 in, at most 10 seconds; there are 40 `num_mel_bins`, and windows of
@@ -104,7 +105,7 @@ class AudioRecipe(Recipe):
         """
         given = {name: value for name, value in given.items() if value is not None}
         if not {"rate", "num_samples"} <= given.keys():
-            rates, seconds = look_at_sounds(source)
+            rates, seconds = look_at_sounds(source, skip_unreadable)
             given.setdefault("rate", min(HIGHEST_RATE, int(rates.min())))
             check_integer("rate", given["rate"], 1)
             fits = min(MOST_SECONDS, np.quantile(seconds, PART_THAT_FITS))
@@ -121,7 +122,14 @@ class AudioRecipe(Recipe):
         given.setdefault("frame_length", round(WINDOW * given["frame_step"]))
         if not {"mel_mean", "mel_std"} <= given.keys():
             raw = cls(**{**given, "mel_mean": 0.0, "mel_std": 1.0})
-            mels = read_first(source, raw.evaluation_ops(), "audio")
+            make = chain(raw.evaluation_ops())
+            mels = read_first(
+                source,
+                lambda example: make(example)["audio"],
+                MODALITIES["audio"].noun,
+                count=NUM_LOOKED_AT,
+                skip_unreadable=skip_unreadable,
+            )
             given.setdefault("mel_mean", round(float(np.mean(mels)), 3))
             # Of nothing but silence it is 0.
             given.setdefault("mel_std", round(float(np.std(mels)), 3) or 1.0)
@@ -259,7 +267,7 @@ def check_numbers(low, high, **values):
             )
 
 
-def look_at_sounds(source):
+def look_at_sounds(source, skip_unreadable=False):
     """Rates, int32 (n,), and seconds, float32 (n,), of the first sounds."""
 
     def look(example):
@@ -270,25 +278,11 @@ def look_at_sounds(source):
         file = example["path"] if is_path else example["encoded"]
         return audio_files.probe(file, is_path=is_path)
 
-    looks = [lambda example: {"found": look(example)}]
-    found = read_first(source, looks, "found")
-    return tuple(np.array(column) for column in zip(*found, strict=True))
-
-
-def read_first(source, ops, key):
-    """An entry of the first examples of a source, after some steps.
-
-    Raises:
-        ValueError: if one of them cannot be decoded.
-    """
-    process = chain(ops)
-    examples = source.dataset.take(NUM_LOOKED_AT).map(
-        lambda example: process(example)[key], tf.data.AUTOTUNE
+    found = read_first(
+        source,
+        look,
+        MODALITIES["audio"].noun,
+        count=NUM_LOOKED_AT,
+        skip_unreadable=skip_unreadable,
     )
-    try:
-        return list(examples.as_numpy_iterator())
-    except READING_ERRORS:
-        sentence = find_broken(source, process, MODALITIES["audio"].noun)
-        if sentence is None:
-            raise
-        raise ValueError(sentence) from None
+    return tuple(np.array(column) for column in zip(*found, strict=True))

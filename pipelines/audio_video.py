@@ -9,14 +9,17 @@ import tensorflow as tf
 from pipelines import audio_ops, video_ops
 from pipelines.audio import (
     HIGHEST_RATE,
+    NUM_LOOKED_AT,
     AudioRecipe,
     check_wave,
     look_at_sounds,
-    read_first,
 )
 from pipelines.checks import check_integer
+from pipelines.dataset import chain
+from pipelines.errors import read_first
 from pipelines.recipe import Recipe
 from pipelines.sources.arrays import check_image_array
+from pipelines.sources.modalities import MODALITIES
 from pipelines.video import VideoRecipe
 
 
@@ -52,11 +55,12 @@ class AudioVideoRecipe(Recipe):
             )
 
     @classmethod
-    def from_source(cls, source, audio=None, video=None):
+    def from_source(cls, source, skip_unreadable=False, *, audio=None, video=None):
         """A recipe whose fields are found from the first videos, where not given.
 
         Args:
             source: `Source` of videos with sound.
+            skip_unreadable: bool, whether videos that cannot be read are passed over.
             audio, video: dicts of fields of the two recipes. By default they are as in
                 `AudioRecipe.from_source` and `VideoRecipe.from_source`, but that the
                 sound is as long as a clip, and clips of files have a `frame_rate`.
@@ -72,11 +76,18 @@ class AudioVideoRecipe(Recipe):
             key: value for key, value in (video or {}).items() if value is not None
         }
         if not {"rate", "num_samples"} <= audio.keys():
-            rates, _ = look_at_sounds(source)
+            rates, _ = look_at_sounds(source, skip_unreadable)
             audio.setdefault("rate", min(HIGHEST_RATE, int(rates.min())))
-        video = VideoRecipe.from_source(source, **given)
-        look = [_pace_by_sound, video_ops.probe()]
-        pace = float(np.median(read_first(source, look, "frame_rate")))
+        video = VideoRecipe.from_source(source, skip_unreadable, **given)
+        look = chain([_pace_by_sound, video_ops.probe()])
+        paces = read_first(
+            source,
+            lambda example: look(example)["frame_rate"],
+            MODALITIES[cls.modality].noun,
+            count=NUM_LOOKED_AT,
+            skip_unreadable=skip_unreadable,
+        )
+        pace = float(np.median(paces))
         in_memory = "video" in source.dataset.element_spec
         if not in_memory and not {"frame_stride", "frame_rate"} & given.keys():
             pace = round(pace / video.frame_stride, 3)
@@ -84,7 +95,8 @@ class AudioVideoRecipe(Recipe):
         seconds = video.num_frames / (video.frame_rate or pace / video.frame_stride)
         check_integer("rate", audio["rate"], 1)
         audio.setdefault("num_samples", max(1, round(seconds * audio["rate"])))
-        return cls(audio=AudioRecipe.from_source(source, **audio), video=video)
+        audio = AudioRecipe.from_source(source, skip_unreadable, **audio)
+        return cls(audio=audio, video=video)
 
     def training_ops(self, cache=False, *, audio=None, video=None):
         """See `Recipe.training_ops`.

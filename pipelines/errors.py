@@ -30,6 +30,36 @@ def find_broken(source, process, noun):
     return next((sentence for _, sentence in broken(source, process, noun)), None)
 
 
+def read_first(source, process, noun, *, count, skip_unreadable=False):
+    """What reading the first items of a source gives.
+
+    Args:
+        source, noun: as for `find_broken`.
+        process: function from example to a tensor, or to a nest of them.
+        count: int, how many items to read at most.
+        skip_unreadable: bool, whether items that cannot be read are passed over, as
+            long as there are others; else they raise.
+
+    Returns:
+        List with the arrays, or nests of arrays, of each item.
+
+    Raises:
+        ValueError: if an item cannot be decoded; a sentence.
+    """
+    examples = source.dataset.take(count).map(process, tf.data.AUTOTUNE)
+    if skip_unreadable:
+        readable = list(examples.ignore_errors().as_numpy_iterator())
+        if readable:
+            return readable
+    try:
+        return list(examples.as_numpy_iterator())
+    except READING_ERRORS:
+        sentence = find_broken(source, process, noun)
+        if sentence is None:
+            raise
+        raise ValueError(sentence) from None
+
+
 def broken(source, process, noun):
     """Reads all items of a source, in order, to find those that cannot be read.
 

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.checks import check_choice, check_integer
-from pipelines.errors import READING_ERRORS, find_broken
+from pipelines.errors import read_first
 from pipelines.image_ops import (
     decode_image,
     flip_left_right,
@@ -61,11 +61,12 @@ class ImageRecipe(Recipe):
         object.__setattr__(self, "value_range", tuple(self.value_range))
 
     @classmethod
-    def from_source(cls, source, **given):
+    def from_source(cls, source, skip_unreadable=False, **given):
         """A recipe whose fields are found from the first images, where not given.
 
         Args:
             source: `Source` of images.
+            skip_unreadable: bool, whether those that cannot be read are passed over.
             **given: values of fields. By default `image_size` is the size that the
                 images share where it is at most 96 a side, else 64 x 64; `channels`
                 is 1 if all of them are grey, else 3.
@@ -76,7 +77,7 @@ class ImageRecipe(Recipe):
         """
         given = {name: value for name, value in given.items() if value is not None}
         if not {"image_size", "channels"} <= given.keys():
-            given = {**_find_shape(source), **given}
+            given = {**_find_shape(source, skip_unreadable), **given}
         return cls(**given)
 
     def training_ops(self, cache=False, *, shift_pixels=0, flip=False):
@@ -161,19 +162,18 @@ def check_value_range(value_range):
         )
 
 
-def _find_shape(source):
+def _find_shape(source, skip_unreadable):
     """The `image_size` and `channels` of batches, from the first images."""
     decode = decode_image()
-    shapes = source.dataset.take(NUM_LOOKED_AT).map(
-        lambda example: tf.shape(decode(example)["image"])
+    shapes = np.array(
+        read_first(
+            source,
+            lambda example: tf.shape(decode(example)["image"]),
+            "image",
+            count=NUM_LOOKED_AT,
+            skip_unreadable=skip_unreadable,
+        )
     )
-    try:
-        shapes = np.array(list(shapes.as_numpy_iterator()))
-    except READING_ERRORS:
-        sentence = find_broken(source, decode, "image")
-        if sentence is None:
-            raise
-        raise ValueError(sentence) from None
     sizes = np.unique(shapes[:, :2], axis=0)
     keeps_size = len(sizes) == 1 and sizes.max() <= LARGEST_KEPT_SIDE
     # Files have 1 or 2 channels, without or with transparency, when grey.

@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.checks import check_choice, check_fraction, check_integer
-from pipelines.errors import READING_ERRORS, find_broken
+from pipelines.errors import read_first
 from pipelines.point_files import check_points
 from pipelines.point_ops import (
     ROTATIONS,
@@ -76,11 +76,12 @@ class PointsRecipe(Recipe):
         return ("points", "points_mask") if self.use_mask else "points"
 
     @classmethod
-    def from_source(cls, source, **given):
+    def from_source(cls, source, skip_unreadable=False, **given):
         """A recipe whose fields are found from the first clouds, where not given.
 
         Args:
             source: `Source` of points.
+            skip_unreadable: bool, whether those that cannot be read are passed over.
             **given: values of fields. By default `num_points` is as many as the
                 largest of the clouds has, but at most 2,048; `num_features` as many
                 as all of them have if these are equally many, else 0; `normals` is
@@ -92,7 +93,8 @@ class PointsRecipe(Recipe):
                 be decoded.
         """
         given = {name: value for name, value in given.items() if value is not None}
-        clouds = _look_at(source, given.get("num_points", MOST_POINTS))
+        most = given.get("num_points", MOST_POINTS)
+        clouds = _look_at(source, most, skip_unreadable)
         sizes = [len(points) for points in clouds]
         widths = {points.shape[1] - 3 for points in clouds}
         found = {
@@ -169,19 +171,16 @@ class PointsRecipe(Recipe):
             )
 
 
-def _look_at(source, num_surface_points):
+def _look_at(source, num_surface_points, skip_unreadable):
     """The first clouds of a source, a list of float32 arrays."""
     read = read_points(None, num_surface_points)
-    clouds = source.dataset.take(NUM_LOOKED_AT).map(
-        lambda example: read(example)["points"]
+    return read_first(
+        source,
+        lambda example: read(example)["points"],
+        "point cloud",
+        count=NUM_LOOKED_AT,
+        skip_unreadable=skip_unreadable,
     )
-    try:
-        return list(clouds.as_numpy_iterator())
-    except READING_ERRORS:
-        sentence = find_broken(source, read, "point cloud")
-        if sentence is None:
-            raise
-        raise ValueError(sentence) from None
 
 
 def _has_normals(points):

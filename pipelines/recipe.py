@@ -34,11 +34,13 @@ class Recipe(abc.ABC):
 
     @classmethod
     @abc.abstractmethod
-    def from_source(cls, source, **given):
+    def from_source(cls, source, skip_unreadable=False, **given):
         """A recipe whose fields are found from the data, where they are not given.
 
         Args:
             source: `Source`, looked at as far as needed.
+            skip_unreadable: bool, whether items that cannot be read are passed over, as
+                long as there are others; else they raise.
             **given: values of fields; `None` is one that is not given.
 
         Raises:

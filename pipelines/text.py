@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.checks import check_fraction, check_integer
-from pipelines.errors import READING_ERRORS, find_broken
+from pipelines.errors import read_first
 from pipelines.recipe import Recipe
 from pipelines.text_ops import crop, cut, mask_bytes, pad, to_ids
 
@@ -44,11 +44,12 @@ class TextRecipe(Recipe):
         check_integer("length", self.length, 1)
 
     @classmethod
-    def from_source(cls, source, **given):
+    def from_source(cls, source, skip_unreadable=False, **given):
         """A recipe whose length is found from the first texts, where it is not given.
 
         Args:
             source: `Source` of texts.
+            skip_unreadable: bool, whether those that cannot be read are passed over.
             **given: values of fields. By default `length` is such that 95 of 100
                 texts fit, rounded up to a multiple of 16, but at most 2,048.
 
@@ -58,7 +59,7 @@ class TextRecipe(Recipe):
         """
         given = {name: value for name, value in given.items() if value is not None}
         if "length" not in given:
-            length = np.percentile(_look_at(source), PERCENTILE)
+            length = np.percentile(_look_at(source, skip_unreadable), PERCENTILE)
             rounded = SHORTEST * int(np.ceil(length / SHORTEST))
             given["length"] = min(rounded, LONGEST)
         return cls(**given)
@@ -104,16 +105,13 @@ class TextRecipe(Recipe):
         return isinstance(item, os.PathLike)
 
 
-def _look_at(source):
+def _look_at(source, skip_unreadable):
     """The lengths of the first texts of a source, in bytes."""
     read = to_ids()
-    lengths = source.dataset.take(NUM_LOOKED_AT).map(
-        lambda example: tf.size(read(example)["text"])
+    return read_first(
+        source,
+        lambda example: tf.size(read(example)["text"]),
+        "text",
+        count=NUM_LOOKED_AT,
+        skip_unreadable=skip_unreadable,
     )
-    try:
-        return list(lengths.as_numpy_iterator())
-    except READING_ERRORS:
-        sentence = find_broken(source, read, "text")
-        if sentence is None:
-            raise
-        raise ValueError(sentence) from None

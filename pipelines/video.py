@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pipelines import video_ops
 from pipelines.checks import check_choice, check_integer
-from pipelines.errors import READING_ERRORS, find_broken
+from pipelines.errors import read_first
 from pipelines.image import CROPS, check_image_size, check_value_range
 from pipelines.recipe import Recipe
 from pipelines.sources.arrays import check_image_array
@@ -90,11 +90,12 @@ class VideoRecipe(Recipe):
         object.__setattr__(self, "value_range", tuple(self.value_range))
 
     @classmethod
-    def from_source(cls, source, **given):
+    def from_source(cls, source, skip_unreadable=False, **given):
         """A recipe whose fields are found from the first videos, where not given.
 
         Args:
             source: `Source` of videos.
+            skip_unreadable: bool, whether those that cannot be read are passed over.
             **given: values of fields. By default `num_frames` is the length of the
                 shortest video, at most 16; `frame_stride` is such that a clip spans
                 about half of the shortest video where it is longer than a clip;
@@ -112,7 +113,7 @@ class VideoRecipe(Recipe):
                 "`frame_stride` for videos in memory. "
                 f"Received: frame_rate={given['frame_rate']!r} for {source.name}"
             )
-        shapes = _look_at(source)
+        shapes = _look_at(source, skip_unreadable)
         shortest = int(shapes[:, 0].min())
         given.setdefault("num_frames", min(shortest, MOST_FRAMES))
         if not {"frame_stride", "frame_rate"} & given.keys():
@@ -233,16 +234,14 @@ class VideoRecipe(Recipe):
         ]
 
 
-def _look_at(source):
+def _look_at(source, skip_unreadable):
     """Shapes of the first videos, int32 (n, 4)."""
     look = video_ops.probe()
-    shapes = source.dataset.take(NUM_LOOKED_AT).map(
-        lambda example: look(example)["video_shape"]
+    shapes = read_first(
+        source,
+        lambda example: look(example)["video_shape"],
+        "video",
+        count=NUM_LOOKED_AT,
+        skip_unreadable=skip_unreadable,
     )
-    try:
-        return np.array(list(shapes.as_numpy_iterator()))
-    except READING_ERRORS:
-        sentence = find_broken(source, look, "video")
-        if sentence is None:
-            raise
-        raise ValueError(sentence) from None
+    return np.array(shapes)

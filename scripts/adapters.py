@@ -74,6 +74,11 @@ def _video(recipe, num_bands, max_resolution, patch_size=None, projection_dim=No
 def _patch_grid(shape, patch_size):
     """How many patches there are along each axis, the last one filled up."""
     patch_size = patch_size or (1,) * len(shape)
+    if len(patch_size) != len(shape):
+        raise ValueError(
+            f"`patch_size` must have one size for each of the {len(shape)} axes of the "
+            f"grid. Received: patch_size={patch_size}"
+        )
     return tuple(-(-n // p) for n, p in zip(shape, patch_size, strict=True))
 
 

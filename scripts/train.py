@@ -44,6 +44,11 @@ def main(argv):
     workdir = pathlib.Path(FLAGS.workdir)
     if config.epochs < 1:
         raise ValueError(f"`epochs` must be at least 1. Received: {config.epochs}")
+    if not 0 < config.optimizer.learning_rate < float("inf"):
+        raise ValueError(
+            "`config.optimizer.learning_rate` must be a positive number. "
+            f"Received: learning_rate={config.optimizer.learning_rate}"
+        )
     training_run.check_workdir(workdir, config)
     keras.utils.set_random_seed(config.seed)
 
@@ -62,8 +67,10 @@ def main(argv):
         )
         for split in ("train", "validation", "test")
     }
+    training_run.check_bad_files(config.data)
+    skip_unreadable = config.data.bad_files == "skip"
     recipe = find_recipe(config.modality).from_source(
-        sources["train"], **config.data.recipe
+        sources["train"], skip_unreadable, **config.data.recipe
     )
     sources = training_run.readable_sources(sources, recipe, config.data, workdir)
     first_epoch = training_run.epochs_done(workdir)
@@ -73,7 +80,7 @@ def main(argv):
         seed=config.seed,
         start_epoch=first_epoch,
         cache=config.data.cache,
-        skip_unreadable=config.data.bad_files == "skip",
+        skip_unreadable=skip_unreadable,
         **config.data.augmentation,
     )
     steps_per_epoch = recipe.steps_per_epoch(sources["train"], config.batch_size)

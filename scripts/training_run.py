@@ -11,6 +11,7 @@ import runpy
 import shutil
 import sys
 import time
+import warnings
 
 import keras
 import numpy as np
@@ -92,6 +93,8 @@ def sentences(main):
 
     @functools.wraps(main)
     def wrapped(argv):
+        # Where in the code a warning comes from is of no use to a user of a script.
+        warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
         try:
             main(argv)
         except KeyboardInterrupt:
@@ -205,6 +208,15 @@ def readable_errors(recipe, sources):
         yield
 
 
+def check_bad_files(data):
+    """Raises `ValueError` unless the `bad_files` of a section `data` is a policy."""
+    if data.bad_files not in BAD_FILES:
+        raise ValueError(
+            f"`config.data.bad_files` must be one of {list(BAD_FILES)}. "
+            f"Received: bad_files={data.bad_files!r}"
+        )
+
+
 def readable_sources(sources, recipe, data, workdir):
     """The sources without the items that cannot be read, where the config says so.
 
@@ -221,14 +233,9 @@ def readable_sources(sources, recipe, data, workdir):
         Dict of the same splits.
 
     Raises:
-        ValueError: where `data.bad_files` is no policy, or more items than
-            `data.max_skipped_fraction` of a split cannot be read.
+        ValueError: where more items than `data.max_skipped_fraction` of a split cannot
+            be read.
     """
-    if data.bad_files not in BAD_FILES:
-        raise ValueError(
-            f"`config.data.bad_files` must be one of {list(BAD_FILES)}. "
-            f"Received: bad_files={data.bad_files!r}"
-        )
     if data.bad_files == "error":
         return sources
     kept, sentences = {}, []

@@ -279,6 +279,33 @@ def test_integers_and_empty_batches(method):
     )
     assert call(layer, queries[:0], pixels[:0]).shape == (0, N, D)
     assert call(layer, queries[:, :0], pixels).shape == (B, 0, D)
+    assert call(layer, queries, pixels[:, :0]).shape == (B, N, D)
+
+
+@pytest.mark.parametrize("positions", ["learned", "modalities"])
+def test_shared_positions_stay_shared(positions, tmp_path):
+    if positions == "learned":
+        positions = kp.LearnedPositions((3, 5), 4)
+        inputs = image_and_table()["image"]
+        symbolic = keras.Input(inputs.shape[1:])
+    else:
+        positions = two_modalities().positions
+        inputs = image_and_table()
+        symbolic = {n: keras.Input(x.shape[1:], name=n) for n, x in inputs.items()}
+    first, second = (kp.layers.CrossAttention(positions=positions) for _ in range(2))
+    queries = keras.Input((N, D))
+    model = keras.Model([queries, symbolic], second(first(queries, symbolic), symbolic))
+    randomize(model)
+    loaded = save_and_load(model, tmp_path / "model.keras")
+    assert loaded.count_params() == model.count_params()
+    data = [array(B, N, D), inputs]
+    np.testing.assert_array_equal(loaded(data), model(data))
+
+
+def test_integers_of_numpy_as_arguments():
+    layer = kp.layers.CrossAttention(np.int64(2), qk_dim=np.int64(8), v_dim=np.int64(4))
+    assert call(layer, array(B, N, D), array(B, M, C)).shape == (B, N, D)
+    json.dumps(layer.get_config())
 
 
 def test_what_is_masked_need_not_be_a_number():
@@ -345,6 +372,18 @@ def test_what_is_masked_need_not_be_a_number():
                 inputs_mask=np.zeros((B, M), "float32"),
             ),
             "of shape (2, 13) and dtype float32",
+        ),
+        (
+            lambda: kp.layers.CrossAttention()(
+                array(B, N, D), array(B, M, C), inputs_mask=np.ones((B + 1, M), bool)
+            ),
+            "Received: inputs_mask of shape (3, 13) for inputs of shape (2, 13, 5)",
+        ),
+        (
+            lambda: kp.layers.CrossAttention()(
+                array(B, N, D), array(B, M, C), inputs_mask={"image": np.ones((B, M))}
+            ),
+            "Received: a dict of ['image']",
         ),
         (
             lambda: kp.layers.CrossAttention()(

@@ -315,6 +315,7 @@ class TestSkipping:
             assert paths[index] in sentence
         rest = without(source, found)
         assert rest.num_items == source.num_items - 3
+        assert rest.dataset.cardinality() == rest.num_items
         items = list(rest.dataset.as_numpy_iterator())
         assert [item["index"] for item in items] == list(range(rest.num_items))
         assert not list(self.recipe.unreadable(rest))
@@ -341,10 +342,19 @@ class TestSkipping:
         assert len(batches) == 3 * steps
         np.testing.assert_array_equal(batches[2 * steps :], read(steps, start_epoch=2))
 
+    def test_a_recipe_is_found_from_what_can_be_read(self, folder):
+        whole = ImageRecipe.from_source(folder[1]())
+        source = self.broken_folder(folder, "a/3.png", "b/0.png", "b/9.png")
+        with pytest.raises(ValueError, match="Cannot decode image"):
+            ImageRecipe.from_source(source)
+        assert ImageRecipe.from_source(source, skip_unreadable=True) == whole
+
     def test_no_hang_where_nothing_can_be_read(self, folder):
         path, load = folder
         names = [f"{c}/{n.name}" for c in "ab" for n in (path / c).iterdir()]
         source = self.broken_folder(folder, *names)
+        with pytest.raises(ValueError, match="Cannot decode image"):
+            ImageRecipe.from_source(source, skip_unreadable=True)
         batches = self.recipe.train_dataset(
             source, batch_size=4, seed=0, skip_unreadable=True
         )

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_perceiver.reading import reader_of
+from keras_perceiver.serialization import serialize_shared
 from keras_perceiver.validation import check_instance, check_positive
 
 
@@ -210,11 +211,7 @@ class TensorAdapter(InputAdapter):
         return {
             **super().get_config(),
             "shape": self.shape,
-            "positions": (
-                None
-                if self.positions is None
-                else keras.layers.serialize(self.positions)
-            ),
+            "positions": serialize_shared(self.positions),
             "use_mask": self.use_mask,
         }
 

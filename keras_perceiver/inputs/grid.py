@@ -115,9 +115,8 @@ class GridInput(TensorAdapter):
 
 
 def _per_axis(patch_size, rank):
-    if isinstance(patch_size, int):
+    if not isinstance(patch_size, (tuple, list)):
         patch_size = (patch_size,) * rank
-    patch_size = tuple(patch_size)
     for size in patch_size:
         check_positive(patch_size=size)
     if len(patch_size) != rank:
@@ -125,4 +124,4 @@ def _per_axis(patch_size, rank):
             f"`patch_size` must be an integer, or one for each of the {rank} axes of "
             f"the grid. Received: patch_size={patch_size}"
         )
-    return patch_size
+    return tuple(int(size) for size in patch_size)

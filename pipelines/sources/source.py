@@ -72,10 +72,13 @@ def without(source, indexes):
     kept = source.dataset.filter(
         lambda example: tf.reduce_all(example["index"] != left_out)
     )
+    num_items = source.num_items - len(indexes)
+    # Keras warns where data whose length it does not know ends.
+    kept = kept.apply(tf.data.experimental.assert_cardinality(num_items))
     return dataclasses.replace(
         source,
         dataset=kept.enumerate().map(
             lambda index, example: {**example, "index": index}
         ),
-        num_items=source.num_items - len(indexes),
+        num_items=num_items,
     )
