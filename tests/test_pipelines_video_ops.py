@@ -108,8 +108,9 @@ class TestRead:
         np.testing.assert_array_equal(
             clip["video"], FRAMES[[[3, 5], [37, 3]]][..., 4:29, :, :]
         )
-        # What is read can be read from again.
-        assert {"frames", "box", "video_shape", "encoded"}.isdisjoint(clip)
+        # What is read can be read from again; sound follows the frames that were read.
+        assert {"box", "video_shape", "encoded"}.isdisjoint(clip)
+        assert clip["frames"].tolist() == [[3, 5], [37, 3]]
 
     def test_sizes_and_channels(self):
         example = {
