@@ -8,7 +8,8 @@ from keras_perceiver.blocks import MLP, CrossAttention, SelfAttention
 from keras_perceiver.decoder import QueryDecoder
 from keras_perceiver.encoder import LatentArray, LatentBlock
 from keras_perceiver.inputs import ConvImageInput, GridInput, TextInput
-from keras_perceiver.positions import LearnedPositions, MultimodalPositions
+from keras_perceiver.modalities import MultimodalPositions
+from keras_perceiver.positions import LearnedPositions
 
 # Our attribute -> the Haiku module below the layer's own path. Haiku numbers modules
 # of one kind in the order in which they were made.

@@ -8,6 +8,6 @@ from keras_perceiver.decoder import AverageDecoder as AverageDecoder
 from keras_perceiver.decoder import QueryDecoder as QueryDecoder
 from keras_perceiver.encoder import LatentArray as LatentArray
 from keras_perceiver.encoder import LatentBlock as LatentBlock
+from keras_perceiver.modalities import MultimodalPositions as MultimodalPositions
 from keras_perceiver.positions import FourierPositions as FourierPositions
 from keras_perceiver.positions import LearnedPositions as LearnedPositions
-from keras_perceiver.positions import MultimodalPositions as MultimodalPositions

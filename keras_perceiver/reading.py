@@ -15,11 +15,8 @@ from keras import ops
 from keras_perceiver.attention import check_mask
 from keras_perceiver.byte_array import ByteArray, ConcatenatedByteArray
 from keras_perceiver.cost import Part
-from keras_perceiver.positions import (
-    FourierPositions,
-    LearnedPositions,
-    MultimodalPositions,
-)
+from keras_perceiver.modalities import MultimodalPositions
+from keras_perceiver.positions import FourierPositions, LearnedPositions
 from keras_perceiver.validation import check_instance
 
 

@@ -15,7 +15,7 @@ FLOORS = [
     ["version", "serialization", "validation"],
     ["initializers"],
     ["positions", "dropout", "cost", "loops"],
-    ["byte_array", "streaming"],
+    ["modalities", "byte_array", "streaming"],
     ["attention"],
     ["reading"],
     ["blocks"],

@@ -4,7 +4,7 @@ import keras
 from keras import ops
 
 from keras_perceiver.inputs.base import InputAdapter, TensorAdapter
-from keras_perceiver.positions import MultimodalPositions
+from keras_perceiver.modalities import MultimodalPositions
 from keras_perceiver.serialization import serializable
 from keras_perceiver.validation import check_rate
 
