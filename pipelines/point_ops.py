@@ -183,14 +183,38 @@ def rotate(axis, normals=False):
     """
 
     def apply(example):
-        matrix = _rotation(axis, op_seed(example, "rotate"))
-        points = example["points"]
-        parts = [points[:, :3] @ matrix]
-        if normals:
-            parts.append(points[:, 3:6] @ matrix)
-        rest = points[:, 6 if normals else 3 :]
-        points = tf.ensure_shape(tf.concat([*parts, rest], axis=-1), points.shape)
-        return {**example, "points": points}
+        return _turn(example, _rotation(axis, op_seed(example, "rotate")), normals)
+
+    return apply
+
+
+def align(normals=False):
+    """Makes the step that turns the cloud onto its principal axes.
+
+    The first axis is that of the largest variance, and the cloud leans (in its third
+    moments) towards the positive side of the first two; it turns and never mirrors. A
+    cloud in whatever direction so comes out in one, but for axes along which it is
+    symmetric or extends alike.
+
+    Args:
+        normals: bool, whether the first three features are a normal, which turns too.
+
+    Returns:
+        Function from example to example.
+    """
+
+    def apply(example):
+        centred = example["points"][:, :3]
+        centred -= tf.reduce_mean(centred, axis=0)
+        _, axes = tf.linalg.eigh(tf.matmul(centred, centred, transpose_a=True))
+        first, second = axes[:, 2], axes[:, 1]
+        first, second = (
+            axis
+            * tf.where(tf.reduce_sum((centred @ axis[:, None]) ** 3) < 0, -1.0, 1.0)
+            for axis in (first, second)
+        )
+        matrix = tf.stack([first, second, tf.linalg.cross(first, second)], axis=1)
+        return _turn(example, matrix, normals)
 
     return apply
 
@@ -257,6 +281,17 @@ def _change(example, change):
     points = example["points"]
     changed = tf.concat([change(points[:, :3]), points[:, 3:]], axis=-1)
     return {**example, "points": tf.ensure_shape(changed, points.shape)}
+
+
+def _turn(example, matrix, normals):
+    """Turns the coordinates of an example, and its normals where it has them."""
+    points = example["points"]
+    parts = [points[:, :3] @ matrix]
+    if normals:
+        parts.append(points[:, 3:6] @ matrix)
+    rest = points[:, 6 if normals else 3 :]
+    points = tf.ensure_shape(tf.concat([*parts, rest], axis=-1), points.shape)
+    return {**example, "points": points}
 
 
 def _rotation(axis, seed):

@@ -11,6 +11,7 @@ from pipelines.errors import read_first
 from pipelines.point_files import check_points
 from pipelines.point_ops import (
     ROTATIONS,
+    align,
     jitter,
     normalize,
     pad,
@@ -45,6 +46,8 @@ class PointsRecipe(Recipe):
         num_features: int, how many numbers each point has beside its coordinates.
         normals: bool, whether the first three features are unit normals, which turn
             with the cloud.
+        align: bool, whether each cloud is turned onto its principal axes, for clouds
+            that may lie in any direction.
         use_mask: bool, whether clouds that have fewer points are filled up with zeros
             and come with "points_mask", bool `(num_points,)`. Otherwise their points
             are repeated.
@@ -58,12 +61,13 @@ class PointsRecipe(Recipe):
     num_points: int
     num_features: int = 0
     normals: bool = False
+    align: bool = False
     use_mask: bool = False
 
     def __post_init__(self):
         check_integer("num_points", self.num_points, 1)
         check_integer("num_features", self.num_features, 0)
-        for name in ("normals", "use_mask"):
+        for name in ("normals", "align", "use_mask"):
             check_choice(name, getattr(self, name), (False, True))
         if self.normals and self.num_features < 3:
             raise ValueError(
@@ -128,6 +132,7 @@ class PointsRecipe(Recipe):
             take_at_random(self.num_points, repeat=not self.use_mask),
             *([scale_each(1 - scale, 1 + scale)] if scale else []),
             *([rotate(rotation, self.normals)] if rotation != "none" else []),
+            *self._align(),
             normalize(),
             *([jitter(jitter_std)] if jitter_std else []),
             *self._finish(),
@@ -137,9 +142,13 @@ class PointsRecipe(Recipe):
         return [
             self._read(),
             take_evenly(self.num_points, repeat=not self.use_mask),
+            *self._align(),
             normalize(),
             *self._finish(),
         ]
+
+    def _align(self):
+        return [align(self.normals)] if self.align else []
 
     def _read(self):
         return read_points(self.num_features, SURFACE_FACTOR * self.num_points)

@@ -56,8 +56,10 @@ def _points(recipe, num_bands, max_resolution):
     return kp.inputs.PointsInput(shape, positions, use_mask=recipe.use_mask)
 
 
-def _text(recipe, embedding_dim):
-    return kp.inputs.TextInput((recipe.length,), embedding_dim=embedding_dim)
+def _text(recipe, embedding_dim, window):
+    return kp.inputs.TextInput(
+        (recipe.length,), embedding_dim=embedding_dim, window=window
+    )
 
 
 def _video(recipe, num_bands, max_resolution, patch_size=None, projection_dim=None):

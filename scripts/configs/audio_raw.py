@@ -16,12 +16,15 @@ from configs import base
 def get_config():
     config = base.get_config()
     config.modality = "audio"
+    config.epochs = 60
+    config.batch_size = 32
+    config.optimizer.learning_rate = 1e-3
     config.data.recipe = recipe = config_dict.ConfigDict()
     recipe.rate = config_dict.placeholder(int)
     recipe.num_samples = config_dict.placeholder(int)
     recipe.representation = "wave"
     config.data.augmentation = augmentation = config_dict.ConfigDict()
-    augmentation.speed = 0.1
+    augmentation.speed = 0.15
     augmentation.shift_seconds = 0.05
     augmentation.gain_db = 6.0
     augmentation.noise_db = 20.0
@@ -30,6 +33,7 @@ def get_config():
     adapter.projection_dim = config_dict.placeholder(int)
     adapter.num_bands = 32
     # A segment tells much; several heads take several things from it.
-    config.model.num_cross_heads = 4
+    config.model.num_cross_heads = 8
     config.model.cross_qk_dim = 128
+    config.model.dropout_rate = 0.1
     return config

@@ -28,6 +28,7 @@ def get_config():
     config.adapter.modality_dropout = config_dict.ConfigDict(
         {"audio": 0.0, "video": 0.0}
     )
-    config.model.num_cross_heads = 4
+    config.model.num_cross_heads = 8
     config.model.cross_qk_dim = 64
+    config.model.dropout_rate = 0.1
     return config

@@ -10,10 +10,6 @@ from configs import text
 
 def get_config():
     config = text.get_config()
-    config.epochs = 40
     config.data.source = "builtin:languages"
     config.data.recipe.length = 128
-    config.data.augmentation.crop_fraction = 0.5
-    config.model.num_latents = 64
-    config.model.num_cross_heads = 4
     return config

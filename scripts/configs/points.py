@@ -16,10 +16,14 @@ from configs import base
 def get_config():
     config = base.get_config()
     config.modality = "points"
+    config.batch_size = 32
+    config.optimizer.learning_rate = 1e-3
     recipe = config.data.recipe
     recipe.num_points = config_dict.placeholder(int)
     recipe.num_features = config_dict.placeholder(int)
     recipe.normals = config_dict.placeholder(bool)
+    # Turns clouds that may lie in any direction onto their principal axes.
+    recipe.align = False
     recipe.use_mask = config_dict.placeholder(bool)
     config.data.augmentation.rotation = "none"
     # As the paper trains on ModelNet40.
@@ -27,4 +31,7 @@ def get_config():
     config.data.augmentation.jitter_std = 0.0
     config.adapter.num_bands = 16
     config.adapter.max_resolution = 32
+    # Each head of a latent looks at another part of space.
+    config.model.num_cross_heads = 8
+    config.model.cross_qk_dim = 64
     return config

@@ -3,8 +3,8 @@
     python scripts/train.py --config=scripts/configs/seen_and_heard_digits.py \
         --workdir=runs/seen_and_heard_digits
 
-4,000 clips to train and validate, 1,000 to test, of digits and voices that are not in
-training. Neither stream is enough alone.
+Three clips of each of 3,600 digits to train, 400 to validate and 1,000 to test, of digits
+and voices that are not in training. Neither stream is enough alone.
 """
 
 from configs import audio_video
@@ -13,6 +13,8 @@ from configs import audio_video
 def get_config():
     config = audio_video.get_config()
     config.epochs = 20
+    config.batch_size = 32
+    config.optimizer.learning_rate = 1e-3
     config.data.source = "builtin:seen_and_heard_digits"
     config.data.cache = True
     return config

@@ -10,10 +10,10 @@ from configs import points
 
 def get_config():
     config = points.get_config()
-    config.epochs = 100
+    config.epochs = 30
     config.data.source = "builtin:solids"
     config.data.recipe.num_points = 512
-    config.data.augmentation.rotation = "any"
+    config.data.recipe.align = True
     # Solids are smooth; the shortest wave, of band 8, is a quarter of a unit long.
     config.adapter.num_bands = 8
     config.adapter.max_resolution = 16

@@ -16,8 +16,17 @@ from configs import base
 def get_config():
     config = base.get_config()
     config.modality = "text"
+    config.epochs = 24
+    config.batch_size = 32
+    config.optimizer.learning_rate = 1e-3
     config.data.recipe.length = config_dict.placeholder(int)
-    config.data.augmentation.crop_fraction = 1.0
-    config.data.augmentation.mask_rate = 0.0
-    config.adapter.embedding_dim = 64
+    config.data.augmentation.crop_fraction = 0.5
+    config.data.augmentation.mask_rate = 0.1
+    # A byte is read among its neighbours, 5 together, so that one read knows syllables;
+    # a latent with several heads looks for several of them.
+    config.adapter.embedding_dim = 32
+    config.adapter.window = 5
+    config.model.num_cross_heads = 8
+    config.model.cross_qk_dim = 64
+    config.model.dropout_rate = 0.2
     return config
