@@ -95,6 +95,19 @@ def embedded(ids, adapter):
     return table[ids] + np.array(adapter.token_positions.embeddings)[: ids.shape[1]]
 
 
+def embedded_windows(x, adapter):
+    table, positions = (
+        np.array(layer.embeddings)
+        for layer in (adapter.embedding, adapter.token_positions)
+    )
+    padded = np.pad(x, ((0, 0), (1, 1)))
+    rows = [
+        np.concatenate([table[padded[:, i + offset]] for offset in range(3)], axis=-1)
+        for i in range(x.shape[1])
+    ]
+    return np.stack(rows, axis=1) + positions[: x.shape[1]]
+
+
 def clouds(x, adapter):
     return np.concatenate([x[..., 3:], fourier(x[..., :3], 4, 30.0)], axis=-1)
 
@@ -270,6 +283,14 @@ CASES = {
         embedded,
         5,
         6,
+        lambda x: x != 0,
+    ),
+    "text among its neighbours": Case(
+        lambda **kwargs: kp.inputs.TextInput((5,), 11, 6, window=3, **kwargs),
+        IDS,
+        embedded_windows,
+        5,
+        18,
         lambda x: x != 0,
     ),
     "text of any length": Case(
@@ -810,6 +831,8 @@ def test_text_agrees_with_the_published_code():
         ),
         (lambda: kp.inputs.TextInput((None,)), "`max_length` must be given"),
         (lambda: kp.inputs.TextInput((9,), max_length=5), "at least the length"),
+        (lambda: kp.inputs.TextInput((9,), window=4), "Received: window=4"),
+        (lambda: kp.inputs.TextInput((9,), window=0), "Received: window=0"),
         (
             lambda: kp.inputs.TextInput((None,), 11, 6, 4)(IDS),
             "at most `max_length` = 4 long",

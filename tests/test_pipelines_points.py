@@ -202,6 +202,27 @@ class TestOps:
         assert np.abs(other[:, :3] - turned[:, :3]).max() > 0.1
         np.testing.assert_allclose(other[:, 3:6], NORMALS, rtol=1e-6)
 
+    def test_a_cloud_is_aligned_alike_from_every_direction(self):
+        cloud = np.hstack([CLOUD * [1, 4, 2], NORMALS])
+        align = point_ops.align(normals=True)
+        expected = align(example(cloud))["points"].numpy()
+        assert (np.diff(expected[:, :3].std(axis=0)) < 0).all()
+        covariance = np.cov(expected[:, :3].T)
+        scale = np.abs(covariance).max()
+        np.testing.assert_allclose(
+            covariance, np.diag(covariance.diagonal()), atol=1e-5 * scale
+        )
+        for number in range(5):
+            turned = point_ops.rotate("any", normals=True)(example(cloud, seed=number))
+            np.testing.assert_allclose(align(turned)["points"], expected, atol=1e-3)
+        # It turns, and never mirrors.
+        matrix = np.linalg.lstsq(
+            cloud[:, :3] - cloud[:, :3].mean(axis=0),
+            expected[:, :3] - expected[:, :3].mean(axis=0),
+            rcond=None,
+        )[0]
+        assert np.linalg.det(matrix) == pytest.approx(1, abs=1e-4)
+
     def test_any_rotation_goes_everywhere_alike(self):
         pole = np.array([[0, 0, 1]])
         turn = tf.function(

@@ -24,9 +24,9 @@ class TextInput(TensorAdapter):
         shape: sequence (length,); `None` where the length varies from batch to batch.
         vocabulary_size: int. Ids lie in [0, vocabulary_size).
         embedding_dim: int, channels of the embedding of an id.
+        max_length: int or `None`. Number of learned positions. Defaults to the length.
         window: odd int. How many ids make an input, the middle one being its own;
             beyond the ends there is padding. Perceiver IO has 1.
-        max_length: int or `None`. Number of learned positions. Defaults to the length.
         **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
@@ -53,8 +53,8 @@ class TextInput(TensorAdapter):
         shape,
         vocabulary_size=262,
         embedding_dim=768,
-        window=1,
         max_length=None,
+        window=1,
         **kwargs,
     ):
         check_positive(
@@ -130,6 +130,6 @@ class TextInput(TensorAdapter):
             **config,
             "vocabulary_size": self.vocabulary_size,
             "embedding_dim": self.embedding_dim,
-            "window": self.window,
             "max_length": self.max_length,
+            "window": self.window,
         }

@@ -19,7 +19,7 @@ SIGNAL_TO_NOISE = 0.0  # Decibels.
 
 
 def load(split, rule):
-    """Loads one split of clips: three of each training digit of MNIST-5k, one of others.
+    """Loads one split: three clips of each training digit of MNIST-5k, one of others.
 
     The test shows the test digits of MNIST-5k in the voices of the test speakers of
     the spoken digits, and the validation likewise.

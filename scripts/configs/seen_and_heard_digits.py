@@ -3,8 +3,8 @@
     python scripts/train.py --config=scripts/configs/seen_and_heard_digits.py \
         --workdir=runs/seen_and_heard_digits
 
-Three clips of each of 3,600 digits to train, 400 to validate and 1,000 to test, of digits
-and voices that are not in training. Neither stream is enough alone.
+Three clips of each of 3,600 digits to train, one of 400 to validate and 1,000 to test,
+with digits and voices that are not in training. Neither stream is enough alone.
 """
 
 from configs import audio_video
