@@ -272,5 +272,7 @@ def test_permuted_pixels_from_training_to_prediction(tmp_path, pictures, capsys)
     accuracy = json.loads((tmp_path / "metrics.json").read_text())["test_accuracy"]
     assert f"Accuracy: {accuracy:.4f} on 8 items" in capsys.readouterr().out
     picture = str(pictures / "above" / "0.png")
-    assert predict.main([f"--model={tmp_path}", picture]) == 0
-    assert "above" in capsys.readouterr().out
+    assert predict.main([f"--model={tmp_path}", "--json", picture]) == 0
+    top = json.loads(capsys.readouterr().out)["top"]
+    assert {guess["class"] for guess in top} == {"above", "below"}
+    assert sum(guess["probability"] for guess in top) == pytest.approx(1, abs=1e-5)

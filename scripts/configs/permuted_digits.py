@@ -4,7 +4,7 @@
         --workdir=runs/permuted_digits
 
 All else is as in digits.py. A model that has nothing built in for images does not mind
-the order; this one reads no grid, so that it takes more time.
+the order.
 """
 
 from configs import digits
