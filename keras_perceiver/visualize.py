@@ -38,7 +38,7 @@ def plot_attention_maps(model, images, path, latents_per_cross_attend=3):
     differ most from that mean over all the images: those that look somewhere.
 
     Args:
-        model: a model that reads images.
+        model: a model that reads images, pixel by pixel, in whatever order.
         images: float array `(B, height, width, channels)`, as the model takes them.
         path: where to write the PNG.
         latents_per_cross_attend: int. How many latents to show for each.
@@ -48,8 +48,11 @@ def plot_attention_maps(model, images, path, latents_per_cross_attend=3):
     images = np.asarray(images)
     count, height, width, _ = images.shape
     columns, titles = [images], ["image"]
+    adapter = getattr(getattr(model, "backbone", model), "adapter", None)
+    order = getattr(adapter, "order", np.arange(height * width))
+    pixels = np.argsort(order)  # The input that each pixel is.
     for i, weights in enumerate(attention_maps(model, images), start=1):
-        maps = weights.mean(axis=1).reshape(count, -1, height, width)
+        maps = weights.mean(axis=1)[..., pixels].reshape(count, -1, height, width)
         mean = maps.mean(axis=1)
         distance = np.abs(maps - mean[:, None]).sum(axis=(0, 2, 3))
         chosen = np.sort(np.argsort(-distance)[:latents_per_cross_attend])

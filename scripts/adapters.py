@@ -45,9 +45,12 @@ def _audio_video(recipe, audio, video, min_padding, modality_dropout):
     )
 
 
-def _image(recipe, num_bands):
+def _image(recipe, num_bands, permutation_seed=None):
+    shape = (*recipe.image_size, recipe.channels)
     positions = kp.FourierPositions(num_bands, max_resolution=recipe.image_size)
-    return kp.inputs.ImageInput((*recipe.image_size, recipe.channels), positions)
+    if permutation_seed is None:
+        return kp.inputs.ImageInput(shape, positions)
+    return kp.inputs.PermutedImageInput(shape, positions, seed=permutation_seed)
 
 
 def _points(recipe, num_bands, max_resolution):

@@ -172,8 +172,11 @@ def main(argv):
         "parameters": model.count_params(),
         "epochs": len(history["loss"]),
         "seconds": round(sum(history["seconds"]), 1),
+        "cores": os.cpu_count(),
         "seed": config.seed,
         "source": config.data.source,
+        "reads": recipe.describe(),
+        "inputs": adapter.num_inputs,
         "versions": {
             "keras_perceiver": kp.__version__,
             "keras": keras.__version__,

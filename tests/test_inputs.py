@@ -9,10 +9,11 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from PIL import Image
 
 import keras_perceiver as kp
 from helpers import B, array, config_round_trip, randomize
-from keras_perceiver import convert
+from keras_perceiver import convert, visualize
 from keras_perceiver.inputs.patches import space_to_depth
 
 PARTS = pathlib.Path(__file__).parent / "golden" / "parts"
@@ -472,7 +473,7 @@ def test_presets_round_trip(name, tmp_path):
     np.testing.assert_array_equal(loaded(case.inputs), expected)
 
 
-def test_a_permutation_changes_nothing_for_positions_that_travel():
+def test_a_permutation_changes_nothing_for_positions_that_travel(tmp_path):
     plain = kp.inputs.ImageInput((5, 7, 3), POSITIONS(4, 8.0))
     backbones = [
         tiny_classifier(adapter).backbone
@@ -482,8 +483,13 @@ def test_a_permutation_changes_nothing_for_positions_that_travel():
     backbones[1].set_weights(backbones[0].get_weights())
     results = [ops.convert_to_numpy(backbone(IMAGE)) for backbone in backbones]
     np.testing.assert_allclose(*results, atol=2e-5)
+    plots = []
+    for i, backbone in enumerate(backbones):  # Each weight at its pixel's place.
+        visualize.plot_attention_maps(backbone, IMAGE, tmp_path / f"{i}.png")
+        plots.append(np.asarray(Image.open(tmp_path / f"{i}.png"), int))
+    assert np.abs(plots[0] - plots[1]).max() <= 2 and plots[0].std() > 10
     other = kp.inputs.PermutedImageInput((5, 7, 3), POSITIONS(4, 8.0), seed=4)
-    assert not np.array_equal(other._order, backbones[1].adapter._order)
+    assert not np.array_equal(other.order, backbones[1].adapter.order)
 
 
 # === Several modalities ===

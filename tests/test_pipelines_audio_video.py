@@ -160,3 +160,17 @@ class TestSeenAndHeardDigits:
         ((batch, labels),) = dataset.take(1)
         assert batch["audio"].shape == (8, 100, 40) and labels.shape == (8,)
         assert batch["video"].shape == (8, 8, 32, 32, 1)
+
+    def test_one_stream_is_that_of_both(self):
+        name = "builtin:seen_and_heard_digits"
+        both = load_source(name, "validation", modality="audio_video")
+        (items,) = both.dataset.batch(400)
+        for modality, kept in (("audio", {"audio", "rate"}), ("video", {"video"})):
+            source = load_source(name, "validation", modality=modality)
+            assert source.num_items == 400 and source.classes == both.classes
+            (own,) = source.dataset.batch(400)
+            assert set(own) == kept | {"label", "index"}
+            for key, value in own.items():
+                np.testing.assert_array_equal(value, items[key])
+        with pytest.raises(ValueError, match="is of modality 'audio_video'"):
+            load_source(name, "validation", modality="text")

@@ -18,9 +18,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import evaluate
 import keras_perceiver as kp
+import predict
 import train
 import training_run
+from trained import load_trained
 
 pytestmark = [
     # How ml_collections imports a config file.
@@ -254,3 +257,22 @@ def test_mixed_precision_and_a_mirrored_strategy(tmp_path, pictures):
     assert done.returncode == 0, done.stderr
     model = kp.PerceiverClassifier.from_preset(tmp_path / "model")
     assert model.dtype_policy.name == "mixed_bfloat16"
+
+
+def test_permuted_pixels_from_training_to_prediction(tmp_path, pictures, capsys):
+    seed = "--config.adapter.permutation_seed=3"
+    done = run(tmp_path, pictures, "--config.epochs=1", seed)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "report" / "attention_maps.png").exists()
+    adapter = load_trained(tmp_path).model.backbone.adapter
+    np.testing.assert_array_equal(
+        adapter.order, np.random.default_rng(3).permutation(42)
+    )
+    assert evaluate.main([f"--model={tmp_path}", f"--source=folder:{pictures}"]) == 0
+    accuracy = json.loads((tmp_path / "metrics.json").read_text())["test_accuracy"]
+    assert f"Accuracy: {accuracy:.4f} on 8 items" in capsys.readouterr().out
+    picture = str(pictures / "above" / "0.png")
+    assert predict.main([f"--model={tmp_path}", "--json", picture]) == 0
+    top = json.loads(capsys.readouterr().out)["top"]
+    assert {guess["class"] for guess in top} == {"above", "below"}
+    assert sum(guess["probability"] for guess in top) == pytest.approx(1, abs=1e-5)

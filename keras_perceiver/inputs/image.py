@@ -144,6 +144,9 @@ class PermutedImageInput(TensorAdapter):
         inputs: float tensor `(B, height, width, channels)`; with a mask, a dict with
             `"image_mask"`, too.
 
+    Attributes:
+        order: int array `(M,)`. Which pixel of the image, row by row, each input is.
+
     Returns:
         Permuted pixels beside their Fourier features, `(B, M, C)`, or on the grid of
         learned positions; and the permuted mask where there is one.
@@ -166,7 +169,7 @@ class PermutedImageInput(TensorAdapter):
             )
         self.seed = seed
         super().__init__(shape, positions, use_mask=use_mask, **kwargs)
-        self._order = np.random.default_rng(seed).permutation(math.prod(shape[:2]))
+        self.order = np.random.default_rng(seed).permutation(math.prod(shape[:2]))
 
     @property
     def grid_positions(self):
@@ -193,18 +196,18 @@ class PermutedImageInput(TensorAdapter):
     def content(self, raw, mask=None, training=None):
         height, width, channels = self.shape
         pixels = ops.reshape(raw, (-1, height * width, channels))
-        pixels = ops.take(pixels, self._order, axis=1)
+        pixels = ops.take(pixels, self.order, axis=1)
         if not self._positions_travel:
             return ops.reshape(pixels, (-1, *self.shape))
         features = self.positions.grid((height, width))
         features = ops.reshape(features, (1, height * width, -1))
-        features = ops.cast(ops.take(features, self._order, axis=1), pixels.dtype)
+        features = ops.cast(ops.take(features, self.order, axis=1), pixels.dtype)
         shape = (ops.shape(pixels)[0], *features.shape[1:])
         return ops.concatenate([pixels, ops.broadcast_to(features, shape)], axis=-1)
 
     def content_mask(self, raw, mask):
         mask = ops.reshape(mask, (-1, math.prod(self.shape[:2])))
-        mask = ops.take(mask, self._order, axis=1)
+        mask = ops.take(mask, self.order, axis=1)
         return ops.reshape(mask, (-1, *self.content_shape[:-1]))
 
     def get_config(self):

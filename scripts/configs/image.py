@@ -22,4 +22,6 @@ def get_config():
     config.data.augmentation.shift_pixels = 2
     config.data.augmentation.flip = False
     config.adapter.num_bands = 12
+    # Seed of one random order for the pixels of all images; they keep their positions.
+    config.adapter.permutation_seed = config_dict.placeholder(int)
     return config

@@ -18,3 +18,17 @@ def get_config():
     config.data.source = "builtin:seen_and_heard_digits"
     config.data.cache = True
     return config
+
+
+def get_stream_config(modality):
+    """The same without one of the streams.
+
+    Args:
+        modality: "audio" or "video", the stream that is left.
+    """
+    config = get_config()
+    config.modality = modality
+    config.data.recipe = config.data.recipe[modality]
+    config.data.augmentation = config.data.augmentation[modality]
+    config.adapter = config.adapter[modality]
+    return config

@@ -1,0 +1,128 @@
+"""The configs of the training script: one architecture, whatever is read."""
+
+import importlib
+import pathlib
+
+import pytest
+
+import keras_perceiver as kp
+from adapters import build_adapter
+from pipelines.recipes import find_recipe
+
+CONFIGS = pathlib.Path(__file__).parent.parent / "scripts" / "configs"
+NAMES = sorted({file.stem for file in CONFIGS.glob("*.py")} - {"base"})
+AUDIO = {"rate": 1000, "num_samples": 400}
+MEL = {
+    **AUDIO,
+    "num_mel_bins": 20,
+    "frame_length": 50,
+    "frame_step": 25,
+    "mel_mean": 0.0,
+    "mel_std": 1.0,
+}
+VIDEO = {"num_frames": 4, "frame_stride": 1, "image_size": (8, 8), "channels": 1}
+# Of small data, what recipes find in data.
+FOUND = {
+    "audio": AUDIO,
+    "image": {"image_size": (6, 6), "channels": 1},
+    "points": {"num_points": 16, "num_features": 0, "use_mask": False},
+    "text": {"length": 16},
+    "video": VIDEO,
+}
+
+
+def recipe_of(modality, given):
+    if modality == "audio_video":
+        given = {name: recipe_of(name, given[name]) for name in ("audio", "video")}
+        return find_recipe(modality)(**given)
+    is_mel = given.get("representation") == "mel"
+    given = {name: value for name, value in given.items() if value is not None}
+    return find_recipe(modality)(**{**given, **(MEL if is_mel else FOUND[modality])})
+
+
+def config_of(name):
+    return importlib.import_module(f"configs.{name}").get_config()
+
+
+def model_of(name):
+    config = config_of(name)
+    adapter = build_adapter(
+        recipe_of(config.modality, config.data.recipe), config.adapter
+    )
+    backbone = kp.PerceiverBackbone(adapter, **config.model)
+    return kp.PerceiverClassifier(backbone, 3)
+
+
+def classes_in(layer, adapter):
+    """Classes of all layers in a layer, in order, but for those of the adapter."""
+    of_adapter = {id(part) for part in adapter._flatten_layers()}
+    if adapter.grid_positions is not None:
+        of_adapter |= {id(part) for part in adapter.grid_positions._flatten_layers()}
+    return [type(x) for x in layer._flatten_layers() if id(x) not in of_adapter]
+
+
+def architecture(model):
+    """What each cross-attend, each layer of a latent block and the head are made of."""
+    backbone = model.backbone
+    adapter = backbone.adapter
+    # Nothing is called but these, from the adapter's content to the latents.
+    steps = {*backbone.cross_attends, *backbone.latent_blocks, backbone.latent_array}
+    others = [layer for layer in backbone.layers if layer not in steps]
+    assert {type(layer).__name__ for layer in others} <= {
+        "InputLayer",
+        type(adapter).__name__,
+    }
+    cross_attends = [classes_in(x, adapter) for x in backbone.cross_attends]
+    layers = [
+        classes_in(x, adapter) for block in backbone.latent_blocks for x in block.layers
+    ]
+    # All layers of a kind are alike; how many there are is a size.
+    assert all(x == cross_attends[0] for x in cross_attends)
+    assert all(x == layers[0] for x in layers)
+    head = [type(x) for x in model.layers if x not in (backbone, *backbone.layers)]
+    return {
+        "latent_array": type(backbone.latent_array),
+        "cross_attend": cross_attends[0],
+        "latent_block": {type(block) for block in backbone.latent_blocks},
+        "latent_layer": layers[0],
+        "head": head,
+    }
+
+
+@pytest.fixture(scope="module")
+def of_digits():
+    return architecture(model_of("digits"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_one_architecture(name, of_digits):
+    found = architecture(model_of(name))
+    assert found == of_digits
+    assert kp.layers.CrossAttention in found["cross_attend"]
+    assert kp.layers.SelfAttention in found["latent_layer"]
+
+
+def test_permuted_digits_differ_from_digits_in_the_order_of_pixels_alone():
+    plain, permuted = model_of("digits"), model_of("permuted_digits")
+    assert isinstance(permuted.backbone.adapter, kp.inputs.PermutedImageInput)
+    assert permuted.count_params() == plain.count_params()
+    config = config_of("permuted_digits")
+    assert config.adapter.permutation_seed == 0
+    config.adapter.permutation_seed = None
+    assert config.to_json() == config_of("digits").to_json()
+
+
+@pytest.mark.parametrize(
+    "name, modality", [("seen_digits", "video"), ("heard_digits", "audio")]
+)
+def test_one_stream_differs_from_both_in_what_it_reads_alone(name, modality):
+    one, both = config_of(name), config_of("seen_and_heard_digits")
+    assert one.modality == modality
+    for section in (one.adapter, one.data.recipe, one.data.augmentation):
+        assert len(section)
+    assert one.adapter.to_json() == both.adapter[modality].to_json()
+    for name in ("recipe", "augmentation"):
+        assert one.data[name].to_json() == both.data[name][modality].to_json()
+        one.data[name] = both.data[name]
+    one.modality, one.adapter = both.modality, both.adapter
+    assert one.to_json() == both.to_json()
