@@ -124,7 +124,9 @@ class ByteArray:
 
     def mix(self, w):
         """`(B, R, M) -> (B, R, C)`, a weighted sum of the inputs for each row."""
-        content = ops.matmul(w, ops.swapaxes(self.content, 1, 2))
+        # Not a product with the transposed content, which XLA would make anew for
+        # every chunk.
+        content = ops.einsum("brm,bcm->brc", w, self.content)
         if not self.tables:
             return content
         batch, rows, _ = ops.shape(w)

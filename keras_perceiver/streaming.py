@@ -160,18 +160,22 @@ class _Stream:
         self.shape = shape  # (B, N, H), N padded to whole chunks.
 
     def forward(self, u, inputs):
+        log_inverse = ops.log(inputs[-1])
+
         def step(part):
             rows = part.rows(u)
             shift = part.shift(rows)
             logits, _ = part.logits(_append(rows, -shift))
-            weights = ops.exp(logits)
-            scaled = weights * part.inverse
+            # Weights over the deviation. The division is left to the exponential: XLA
+            # keeps the one array for all who read it, but writes what a product gives
+            # once for each of them.
+            scaled = ops.exp(logits + part.examples(log_inverse)[:, None])
             if part.keep is None:
                 sums = part.byte_array.mix(scaled)
                 normalizer = sums[..., -1:]
             else:
                 sums = part.byte_array.mix(scaled * part.keep)
-                normalizer = ops.sum(weights, axis=-1, keepdims=True)
+                normalizer = ops.sum(scaled / part.inverse, axis=-1, keepdims=True)
             # It is zero where there is nothing to attend to, and so are the sums.
             is_open = normalizer > 0.0
             normalizer = ops.where(is_open, normalizer, ops.ones_like(normalizer))
@@ -252,7 +256,7 @@ class _Part:
         chunks_per_example = num_rows // self.chunk.rows
         self.example = (i // chunks_per_example) * self.chunk.examples
         self.row = (i % chunks_per_example) * self.chunk.rows
-        *tensors, inverse = (self._examples(x) for x in inputs)
+        *tensors, inverse = (self.examples(x) for x in inputs)
         self.byte_array = stream.byte_array.with_tensors(tensors)
         self.inverse = inverse[:, None]
         num_inputs = self.byte_array.num_inputs
@@ -266,7 +270,7 @@ class _Part:
         if stream.mask is not None:
             self.mask = self._rows_of_mask(stream.mask, num_inputs)
 
-    def _examples(self, x):
+    def examples(self, x):
         """The examples of this chunk, `(B, ...) -> (examples, ...)`."""
         start, sizes = self._place(x)
         return ops.slice(x, start, sizes)
@@ -274,7 +278,7 @@ class _Part:
     def add_to_examples(self, total, x):
         """`total`, with `x` added at the examples of this chunk."""
         start, _ = self._place(total)
-        return ops.slice_update(total, start, self._examples(total) + x)
+        return ops.slice_update(total, start, self.examples(total) + x)
 
     def _place(self, x):
         rest = tuple(ops.shape(x)[1:])
