@@ -148,4 +148,5 @@ def reason(error):
     # TensorFlow wraps its reason in the names of nodes and ops, and says of a
     # missing file only "PATH; No such file or directory".
     reason = re.sub(r"\{\{.*?\}\}|\[Op:.*?\](\s*name:)?", "", message)
+    reason = re.sub(r"\s*\[\[.*?\]\]", "", reason)
     return reason.rpartition("; ")[2].strip().rstrip(".")

@@ -6,7 +6,6 @@ import difflib
 import numpy as np
 import tensorflow as tf
 
-from pipelines.checks import check_choice
 from pipelines.sources.source import Source
 from pipelines.sources.splits import held_out_count
 
@@ -34,7 +33,11 @@ def load_tfds(name, split, rule, modality="image", data_dir=None):
         ValueError: if the data set is unknown, not prepared, or holds no data of that
             modality with class labels.
     """
-    check_choice("modality", modality, tuple(_READERS))
+    if modality not in _READERS:
+        raise ValueError(
+            f"`tfds:` serves {', '.join(_READERS)}; export other data to folders. "
+            f"Received: tfds:{name} for modality={modality!r}"
+        )
     try:
         import tensorflow_datasets as tfds
     except ImportError:
