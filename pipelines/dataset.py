@@ -3,6 +3,13 @@
 Examples pass through steps such as those of `image_ops`. All that is random follows
 from (seed, epoch, index of the example), so a run that starts at epoch 7 sees just
 what a run from epoch 0 sees from its epoch 7 on.
+
+Under a `tf.distribute` strategy of several workers that is given these batches, each
+worker makes all of them and takes its share (`AutoShardPolicy.DATA`), so that together
+they see just what one worker would. Policies by file do not reach through epochs. Where
+making everything is too much for each worker, give each the batches of its own `part`
+of the source, as with `strategy.distribute_datasets_from_function`; these are not
+divided again (`AutoShardPolicy.OFF`).
 """
 
 import functools
@@ -11,8 +18,8 @@ import tensorflow as tf
 
 from pipelines.checks import check_integer, check_seed
 
-# Examples that still hold the bytes of a file are shuffled this many at a time, so
-# that they fit in memory; all others are shuffled as a whole.
+# Examples that still hold the bytes of a file, or come out of files of many, are
+# shuffled this many at a time, so that they fit in memory; all others as a whole.
 ENCODED_SHUFFLE_BUFFER = 16_384
 
 
@@ -63,7 +70,7 @@ def train_batches(
         cached_ops: sequence of functions from example to example that use no seed,
             applied once; their results stay in memory for all epochs.
         shuffle_buffer: int, how many examples are shuffled at a time; None for all
-            of them, or `ENCODED_SHUFFLE_BUFFER` of those that hold encoded bytes.
+            of them, or `ENCODED_SHUFFLE_BUFFER` of those that are too large for that.
         inputs: str, the entry of an example that goes into the batch; or a tuple of
             them, for a dict of inputs.
         skip_unreadable: bool, whether examples that cannot be read are replaced by
@@ -90,7 +97,8 @@ def train_batches(
         examples = examples.cache()
     if shuffle_buffer is None:
         shuffle_buffer = source.num_items
-        if "encoded" in examples.element_spec:
+        is_in_files = source.files is not None and not cached_ops
+        if is_in_files or "encoded" in examples.element_spec:
             shuffle_buffer = min(shuffle_buffer, ENCODED_SHUFFLE_BUFFER)
     fold_in = tf.random.experimental.stateless_fold_in
     run_seed = tf.constant([seed, 0], tf.int64)
@@ -135,6 +143,7 @@ def train_batches(
         .batch(batch_size, drop_remainder=True)
         .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
         .prefetch(tf.data.AUTOTUNE)
+        .with_options(_options(source))
     )
 
 
@@ -167,7 +176,18 @@ def eval_batches(
         source.dataset.map(process, num_parallel_calls, deterministic=True)
         .batch(batch_size)
         .prefetch(tf.data.AUTOTUNE)
+        .with_options(_options(source))
     )
+
+
+def _options(source):
+    """How a strategy divides the batches of a source among workers."""
+    options = tf.data.Options()
+    policies = tf.data.experimental.AutoShardPolicy
+    options.experimental_distribute.auto_shard_policy = (
+        policies.OFF if source.is_part else policies.DATA
+    )
+    return options
 
 
 def chain(ops):

@@ -68,7 +68,15 @@ def broken(source, process, noun):
 
     Yields:
         Pairs: the index of an item, and a sentence that names it and the reason.
+
+    Raises:
+        ValueError: if a file of many items is damaged, whose items cannot be told from
+            each other any more.
     """
+    if source.files is not None:
+        damage = source.files.damage()
+        if damage is not None:
+            raise ValueError(damage) from None
     if not {"path", "encoded"} & set(source.dataset.element_spec):
         return
 
@@ -95,9 +103,19 @@ def _failure(process, example, noun, source):
     try:
         process(example)
     except (tf.errors.OpError, ValueError) as error:
-        place = f"number {int(example['index'])} of {source.name}"
-        return describe_failure(error, noun, example.get("path", place))
+        return describe_failure(error, noun, _place(example, source))
     return None
+
+
+def _place(example, source):
+    """Where an item is: the path of its file, or its name or number in the source."""
+    if "path" in example:
+        return example["path"]
+    if "name" in example:
+        name = example["name"].numpy().decode("utf-8", "backslashreplace")
+    else:
+        name = f"number {int(example['index'])}"
+    return f"{name} of {source.name}"
 
 
 def describe_failure(error, noun, place):
@@ -114,10 +132,12 @@ def describe_failure(error, noun, place):
     """
     if not isinstance(place, str):
         place = place.numpy().decode("utf-8", "backslashreplace")
-    return f"Cannot decode {noun} '{place}': {_reason(error)}."
+    return f"Cannot decode {noun} '{place}': {reason(error)}."
 
 
-def _reason(error):
+def reason(error):
+    """Why reading failed, without names of ops and stacks: str, as for a sentence's
+    end."""
     if isinstance(error, ValueError):
         return str(error).strip().rstrip(".")
     message = error.message
@@ -128,4 +148,5 @@ def _reason(error):
     # TensorFlow wraps its reason in the names of nodes and ops, and says of a
     # missing file only "PATH; No such file or directory".
     reason = re.sub(r"\{\{.*?\}\}|\[Op:.*?\](\s*name:)?", "", message)
+    reason = re.sub(r"\s*\[\[.*?\]\]", "", reason)
     return reason.rpartition("; ")[2].strip().rstrip(".")

@@ -90,6 +90,7 @@ def main(argv):
     )
     classes = sources["train"].classes
     training_run.describe(sources, recipe)
+    duplicates = training_run.find_duplicates(sources, config.data)
 
     # === Model ===
     with strategy.scope():
@@ -134,6 +135,7 @@ def main(argv):
     items = {split: source.num_items for split, source in sources.items()}
     data = {"classes": classes, "items": items, **recipe.get_config()}
     training_run.claim(workdir, config, data)
+    training_run.report_duplicates(duplicates, workdir)
     training_run.restore(model, workdir)
     with training_run.readable_errors(recipe, sources):
         if first_epoch < config.epochs:

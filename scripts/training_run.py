@@ -18,6 +18,7 @@ import numpy as np
 import tensorflow as tf
 from absl import flags
 
+from pipelines import duplicates
 from pipelines.sources import without
 
 # Policies for files that cannot be read.
@@ -233,31 +234,67 @@ def readable_sources(sources, recipe, data, workdir):
         Dict of the same splits.
 
     Raises:
-        ValueError: where more items than `data.max_skipped_fraction` of a split cannot
-            be read.
+        ValueError: where more items than `data.max_skipped_fraction` of all splits
+            together cannot be read, or none of a split can.
     """
     if data.bad_files == "error":
         return sources
+    num_items = sum(source.num_items for source in sources.values())
+    limit = data.max_skipped_fraction * num_items
     kept, sentences = {}, []
     for split, source in sources.items():
-        limit = data.max_skipped_fraction * source.num_items
-        skipped = {}
+        skipped = []
         for index, sentence in recipe.unreadable(source):
-            skipped[index] = sentence
-            if len(skipped) > limit:
+            skipped.append(index)
+            sentences.append(f"{split}: {sentence}")
+            if len(sentences) > limit:
                 raise ValueError(
-                    f"More than {data.max_skipped_fraction:.1%} of the "
-                    f"{source.num_items} {split} items cannot be read "
-                    f"(`config.data.max_skipped_fraction`); one of them: {sentence}"
+                    f"More than {data.max_skipped_fraction:.1%} of all {num_items:,} "
+                    "items cannot be read (`config.data.max_skipped_fraction`); one "
+                    f"of them: {sentence}"
                 )
+        if len(skipped) == source.num_items:
+            raise ValueError(f"No {split} item can be read; the last: {sentence}")
         kept[split] = without(source, skipped)
-        sentences += [f"{split}: {sentence}" for sentence in skipped.values()]
     report = workdir / "report"
     report.mkdir(parents=True, exist_ok=True)
     (report / "skipped.txt").write_text("".join(f"{s}\n" for s in sentences))
     if sentences:
         print(f"Skipped {len(sentences)} unreadable files: {report / 'skipped.txt'}")
     return kept
+
+
+def find_duplicates(sources, data):
+    """Finds and counts what is both held out and in training.
+
+    Args:
+        sources: dict from the names of splits to `Source`.
+        data: the section `data` of a config.
+
+    Returns:
+        List of lines for `report/duplicates.txt`; None where the config wants none.
+    """
+    if not data.check_duplicates:
+        return None
+    lines = []
+    for split in ("validation", "test"):
+        pairs = duplicates.find_duplicates(sources[split], sources["train"])
+        lines += [f"{split}: {twin} = {original}" for twin, original in pairs]
+        if pairs:
+            print(
+                f"{len(pairs):,} of {sources[split].num_items:,} {split} items are "
+                f"also in training (e.g. {pairs[0][0]} = {pairs[0][1]})"
+            )
+    return lines
+
+
+def report_duplicates(lines, workdir):
+    """Writes what `find_duplicates` found to `report/duplicates.txt`."""
+    if lines is None:
+        return
+    report = workdir / "report"
+    report.mkdir(parents=True, exist_ok=True)
+    (report / "duplicates.txt").write_text("".join(f"{line}\n" for line in lines))
 
 
 def describe(sources, recipe):

@@ -1,7 +1,9 @@
 """Sources: splits that are disjoint, complete and fixed, and errors that help."""
 
 import importlib.util
+import io
 import os
+import re
 import sys
 import zlib
 
@@ -11,7 +13,10 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from pipelines.audio import AudioRecipe
 from pipelines.sources import SPLITS, load_source, source_from_arrays
+from pipelines.video import VideoRecipe
+from sound_files import encode_sound, tone
 
 # Of all pixels of the test split, in order: results are compared across versions.
 CRC_OF_TEST = 1743614632
@@ -213,6 +218,10 @@ class TestFolder:
             load_source(f"folder:{tmp_path}", "test")
 
 
+def download(builder, folder):
+    builder(data_dir=folder).download_and_prepare()
+
+
 class ColourPatches(tfds.core.GeneratorBasedBuilder):
     """60 small images of three colours in `train`, 9 in the held-out split."""
 
@@ -270,7 +279,7 @@ def tfds_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
     builders = (ColourPatches, ValidationPatches, UnlabelledPatches, NumberPatches)
     for builder in builders:
-        builder(data_dir=folder).download_and_prepare()
+        download(builder, folder)
     return folder
 
 
@@ -321,6 +330,145 @@ class TestTfds:
         monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
         with pytest.raises(ImportError, match="pip install tensorflow-datasets"):
             load_source("tfds:mnist", "train")
+
+
+class Labelled(tfds.core.GeneratorBasedBuilder):
+    """20 items of two classes; the tests say of what."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def feature(self):
+        raise NotImplementedError
+
+    def item(self, number):
+        raise NotImplementedError
+
+    def _info(self):
+        features = {
+            "data": self.feature(),
+            "kind": tfds.features.ClassLabel(names=["a", "b"]),
+        }
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(features),
+            supervised_keys=("data", "kind"),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for number in range(20):
+            yield number, {"data": self.item(number), "kind": number % 2}
+
+
+class Tones(Labelled):
+    def feature(self):
+        return tfds.features.Audio(shape=(None,), dtype=np.int16, sample_rate=8000)
+
+    def item(self, number):
+        return (tone(8000, 0.1, 100 * number + 100) * 2**15).astype(np.int16)
+
+
+class StereoTones(Labelled):
+    def feature(self):
+        return tfds.features.Audio(shape=(None, 2), dtype=np.float32, sample_rate=500)
+
+    def item(self, number):
+        return np.stack([tone(500, 0.1, number + 1), np.zeros(50, np.float32)], axis=-1)
+
+
+class EncodedTones(Labelled):
+    def feature(self):
+        return tfds.features.Audio(file_format="wav", lazy_decode=True)
+
+    def item(self, number):
+        wave = tone(8000, 0.1, 100 * number + 100)
+        return io.BytesIO(encode_sound(wave, 8000, "wav", "pcm_s16le"))
+
+
+class RatelessTones(Tones):
+    def feature(self):
+        return tfds.features.Audio(shape=(None,), dtype=np.int16)
+
+
+class Clips(Labelled):
+    def feature(self):
+        return tfds.features.Video(shape=(None, 6, 8, 3))
+
+    def item(self, number):
+        return np.full((2 + number % 3, 6, 8, 3), number, np.uint8)
+
+
+class Letters(Labelled):
+    def feature(self):
+        return tfds.features.Text()
+
+    def item(self, number):
+        return f"text {number}: \N{SNOWMAN}"
+
+
+class TestTfdsOfOtherModalities:
+    def load(self, builder, folder, modality):
+        download(builder, folder)
+        name = re.sub("(?<=.)(?=[A-Z])", "_", builder.__name__).lower()
+        return load_source(f"tfds:{name}", "train", modality=modality, data_dir=folder)
+
+    @pytest.mark.parametrize("builder", [Tones, StereoTones, EncodedTones])
+    def test_sounds(self, tmp_path, builder):
+        source = self.load(builder, tmp_path, "audio")
+        check_items(source)
+        assert source.num_items == 14 and source.classes == ("a", "b")
+        rate = 500 if builder is StereoTones else 8000
+        recipe = AudioRecipe.from_source(source)
+        assert (recipe.rate, recipe.num_samples) == (rate, rate // 10)
+        ((sounds, labels),) = recipe.eval_dataset(source, batch_size=20)
+        # 20 sounds are told apart by their number of zeros.
+        np.testing.assert_allclose(np.abs(sounds).max(axis=1), 1, atol=1e-3)
+        assert sounds.shape == (14, rate // 10)
+        assert len(np.unique(sounds, axis=0)) == 14
+        np.testing.assert_array_equal(labels, column(source, "label"))
+
+    def test_the_range_and_the_channels_of_sounds(self, tmp_path):
+        for builder, amplitude in ((Tones, 0.5), (StereoTones, 0.25)):
+            source = self.load(builder, tmp_path, "audio")
+            assert source.dataset.element_spec["audio"].dtype == tf.float32
+            peaks = [abs(wave).max() for wave in column(source, "audio")]
+            assert max(peaks) == pytest.approx(amplitude, rel=1e-2)
+
+    def test_videos(self, tmp_path):
+        source = self.load(Clips, tmp_path, "video")
+        items = list(source.dataset.as_numpy_iterator())
+        for item in items:
+            number = item["video"][0, 0, 0, 0]
+            assert item["video"].shape == (2 + number % 3, 6, 8, 3)
+            assert (item["video"] == number).all() and item["label"] == number % 2
+        assert items[0]["video"].dtype == np.uint8
+        recipe = VideoRecipe.from_source(source)
+        (batch,) = recipe.eval_dataset(source, batch_size=20)
+        assert batch[0].shape == (14, recipe.num_frames, 6, 8, 3)
+
+    def test_texts(self, tmp_path):
+        source = self.load(Letters, tmp_path, "text")
+        for item in source.dataset.as_numpy_iterator():
+            number = int(item["text"].decode()[5:].partition(":")[0])
+            assert item["label"] == number % 2
+
+    def test_sounds_without_a_rate(self, tmp_path):
+        with pytest.raises(ValueError, match="state the sample rate.*rateless_tones"):
+            self.load(RatelessTones, tmp_path, "audio")
+
+    def test_what_is_of_another_modality(self, tfds_dir):
+        for modality, noun in (("audio", "sounds"), ("video", "8-bit videos")):
+            with pytest.raises(ValueError, match=f"must be of {noun} .*Image"):
+                load_source(
+                    "tfds:colour_patches",
+                    "train",
+                    modality=modality,
+                    data_dir=tfds_dir,
+                )
+        with pytest.raises(ValueError, match="serves audio, image, text, video;"):
+            load_source("tfds:colour_patches", "train", modality="points")
 
 
 class TestArrays:

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from unittest import mock
 
 import h5py
@@ -23,6 +24,8 @@ import keras_perceiver as kp
 import predict
 import train
 import training_run
+from pipelines.image import ImageRecipe
+from pipelines.sources import load_source
 from trained import load_trained
 
 pytestmark = [
@@ -129,6 +132,7 @@ def test_a_run_from_a_folder_of_pictures(finished):
             assert min(image.size) > 100
             assert len(np.unique(np.asarray(image))) > 50
     assert list((workdir / "tensorboard" / "train").iterdir())
+    assert (workdir / "report" / "duplicates.txt").read_text() == ""
     model = kp.PerceiverClassifier.from_preset(workdir / "model")
     assert model.count_params() == metrics["parameters"]
     pipeline = json.loads((workdir / "model" / "pipeline.json").read_text())
@@ -244,6 +248,59 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(
     assert status == 2
     assert "The loss became" in error
     assert not (tmp_path / "run" / "metrics.json").exists()
+
+
+def test_a_duplicate_is_reported(tmp_path, pictures):
+    for split in ("train", "validation", "test"):
+        shutil.copytree(pictures, tmp_path / "pictures" / split)
+    held_out = tmp_path / "pictures" / "test"
+    for path in held_out.rglob("?.png"):
+        path.unlink()  # Leaves ten of each class, all of them in train as well.
+    sources = {
+        split: load_source(f"folder:{tmp_path / 'pictures'}", split)
+        for split in ("train", "validation", "test")
+    }
+    data = types.SimpleNamespace(check_duplicates=True)
+    lines = training_run.find_duplicates(sources, data)
+    assert len(lines) == 40 + 20
+    for line in lines:
+        twin, original = line.partition(": ")[2].split(" = ")
+        assert pathlib.Path(twin).name == pathlib.Path(original).name
+
+
+def skipping(fraction):
+    return types.SimpleNamespace(bad_files="skip", max_skipped_fraction=fraction)
+
+
+def test_the_limit_of_skipped_files_is_a_part_of_all_data(tmp_path, pictures):
+    shutil.copytree(pictures, tmp_path / "pictures")
+    broken = tmp_path / "pictures" / "above" / "7.png"
+    broken.write_bytes(b"text")
+    recipe = ImageRecipe(image_size=(6, 7), channels=3)
+    sources = {
+        split: load_source(f"folder:{tmp_path / 'pictures'}", split)
+        for split in ("train", "validation", "test")
+    }
+    # One of 40 is 2.5%; of any part alone it would be more than 3%.
+    kept = training_run.readable_sources(sources, recipe, skipping(0.03), tmp_path)
+    assert sum(source.num_items for source in kept.values()) == 39
+    assert str(broken) in (tmp_path / "report" / "skipped.txt").read_text()
+    with pytest.raises(ValueError, match="2.0% of all 40 items cannot be read"):
+        training_run.readable_sources(sources, recipe, skipping(0.02), tmp_path)
+
+
+def test_a_part_without_a_file_that_can_be_read(tmp_path, pictures):
+    for split in ("train", "validation", "test"):
+        shutil.copytree(pictures, tmp_path / "pictures" / split)
+    for path in (tmp_path / "pictures" / "test").rglob("*.png"):
+        path.write_bytes(b"text")
+    recipe = ImageRecipe(image_size=(6, 7), channels=3)
+    sources = {
+        split: load_source(f"folder:{tmp_path / 'pictures'}", split)
+        for split in ("test", "train")
+    }
+    with pytest.raises(ValueError, match="No test item can be read.*Cannot decode"):
+        training_run.readable_sources(sources, recipe, skipping(0.9), tmp_path)
 
 
 def test_mixed_precision_and_a_mirrored_strategy(tmp_path, pictures):

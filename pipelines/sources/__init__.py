@@ -1,7 +1,7 @@
-"""Labelled data sets by name: `builtin:`, `folder:`, `tfds:`, or arrays."""
+"""Labelled data: `builtin:`, `folder:`, `tfds:`, `tfrecord:`, or arrays."""
 
 from pipelines.sources.arrays import source_from_arrays
 from pipelines.sources.load import load_source
-from pipelines.sources.source import SPLITS, Source, without
+from pipelines.sources.source import SPLITS, Source, part, without
 
-__all__ = ["SPLITS", "Source", "load_source", "source_from_arrays", "without"]
+__all__ = ["SPLITS", "Source", "load_source", "part", "source_from_arrays", "without"]

@@ -4,6 +4,7 @@ from pipelines.checks import check_choice
 from pipelines.sources.builtin import load_builtin
 from pipelines.sources.folder import load_folder
 from pipelines.sources.modalities import find_modality
+from pipelines.sources.records import load_records
 from pipelines.sources.source import SPLITS
 from pipelines.sources.splits import SplitRule
 from pipelines.sources.tfds import load_tfds
@@ -25,7 +26,7 @@ def load_source(
     fractions they are always the same, in the same order.
 
     Args:
-        spec: "builtin:NAME", "folder:PATH" or "tfds:NAME".
+        spec: "builtin:NAME", "folder:PATH", "tfds:NAME" or "tfrecord:GLOB".
         split: "train", "validation" or "test".
         modality: str, the kind of data, a key of `MODALITIES`.
         seed: int in [0, 2**32), for splits drawn at random.
@@ -46,18 +47,15 @@ def load_source(
     find_modality(modality)
     rule = SplitRule(seed, validation_fraction, test_fraction)
     kind, _, name = str(spec).partition(":")
-    if kind not in ("builtin", "folder", "tfds") or not name:
+    if kind not in ("builtin", "folder", "tfds", "tfrecord") or not name:
         raise ValueError(
-            "`spec` must be 'builtin:NAME', 'folder:PATH' or 'tfds:NAME'. "
-            f"Received: spec={spec!r}"
+            "`spec` must be 'builtin:NAME', 'folder:PATH', 'tfds:NAME' or "
+            f"'tfrecord:GLOB'. Received: spec={spec!r}"
         )
     if kind == "builtin":
         return load_builtin(name, split, rule, modality)
     if kind == "folder":
         return load_folder(name, split, rule, modality)
-    if modality != "image":
-        raise ValueError(
-            "`tfds:` serves images; export other data to folders. "
-            f"Received: spec={spec!r}, modality={modality!r}"
-        )
-    return load_tfds(name, split, rule, data_dir)
+    if kind == "tfrecord":
+        return load_records(name, split, rule, modality)
+    return load_tfds(name, split, rule, modality, data_dir)

@@ -5,6 +5,8 @@ import dataclasses
 import numpy as np
 import tensorflow as tf
 
+from pipelines.checks import check_integer
+
 SPLITS = ("train", "validation", "test")
 
 
@@ -24,12 +26,16 @@ class Source:
         num_items: int, the number of examples.
         classes: tuple of str, the name of each label.
         name: str, what messages call this source.
+        files: `RecordFiles`, where the items are in files of many; else None.
+        is_part: bool, whether this is one worker's part of a source.
     """
 
     dataset: tf.data.Dataset
     num_items: int
     classes: tuple[str, ...]
     name: str
+    files: object = None
+    is_part: bool = False
 
 
 def source_from_columns(columns, labels, *, classes, name):
@@ -75,10 +81,54 @@ def without(source, indexes):
     num_items = source.num_items - len(indexes)
     # Keras warns where data whose length it does not know ends.
     kept = kept.apply(tf.data.experimental.assert_cardinality(num_items))
+    return dataclasses.replace(source, dataset=_renumber(kept), num_items=num_items)
+
+
+def part(source, num_workers, worker):
+    """The part of a source that is for one of several workers.
+
+    The parts are disjoint and together complete. Each is of whole files, where the
+    items are in files and there are as many of them as workers; else each worker reads
+    all items and keeps every `num_workers`-th. Give each worker a seed of its own, so
+    that items of the same number are not augmented alike, and count the steps of an
+    epoch with the whole source.
+
+    Args:
+        source: `Source`.
+        num_workers: int, how many workers there are.
+        worker: int in [0, num_workers), which of them this is for.
+
+    Returns:
+        A `Source`, whose items are numbered anew.
+
+    Raises:
+        ValueError: if an argument is out of its range.
+    """
+    check_integer("num_workers", num_workers, 1)
+    check_integer("worker", worker, 0)
+    if worker >= num_workers:
+        raise ValueError(
+            f"`worker` must be below `num_workers`. Received: worker={worker}, "
+            f"num_workers={num_workers}"
+        )
+    if num_workers > source.num_items:
+        raise ValueError(
+            f"`num_workers` must not be larger than the {source.num_items} items of "
+            f"{source.name}. Received: num_workers={num_workers}"
+        )
+    files = source.files
+    # The files do not know what `without` has left out.
+    if files is not None and files.num_items == source.num_items:
+        files = files.part(num_workers, worker)
+        if files is not None:
+            return dataclasses.replace(files.source(), is_part=True)
     return dataclasses.replace(
         source,
-        dataset=kept.enumerate().map(
-            lambda index, example: {**example, "index": index}
-        ),
-        num_items=num_items,
+        dataset=_renumber(source.dataset.shard(num_workers, worker)),
+        num_items=len(range(worker, source.num_items, num_workers)),
+        is_part=True,
     )
+
+
+def _renumber(examples):
+    return examples.enumerate().map(lambda index, example: {**example, "index": index})

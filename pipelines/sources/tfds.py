@@ -1,4 +1,4 @@
-"""Image classification data sets of TensorFlow Datasets."""
+"""Classification data sets of TensorFlow Datasets: images, sounds, videos, texts."""
 
 import dataclasses
 import difflib
@@ -10,7 +10,7 @@ from pipelines.sources.source import Source
 from pipelines.sources.splits import held_out_count
 
 
-def load_tfds(name, split, rule, data_dir=None):
+def load_tfds(name, split, rule, modality="image", data_dir=None):
     """Loads one split of a data set that TensorFlow Datasets has prepared.
 
     The test is the data set's own `test` split, else its `validation` split, else
@@ -22,16 +22,22 @@ def load_tfds(name, split, rule, data_dir=None):
             "imagenet2012:5.1.0".
         split: "train", "validation" or "test".
         rule: `SplitRule`, of which the fractions count.
+        modality: str, the kind of data: "image", "audio", "video" or "text".
         data_dir: path of the prepared data; the usual folder by default.
 
     Returns:
-        A `Source` whose images are still encoded.
+        A `Source`; images are still encoded.
 
     Raises:
         ImportError: if tensorflow-datasets is not installed.
-        ValueError: if the data set is unknown, not prepared, or holds no images
-            with class labels.
+        ValueError: if the data set is unknown, not prepared, or holds no data of that
+            modality with class labels.
     """
+    if modality not in _READERS:
+        raise ValueError(
+            f"`tfds:` serves {', '.join(_READERS)}; export other data to folders. "
+            f"Received: tfds:{name} for modality={modality!r}"
+        )
     try:
         import tensorflow_datasets as tfds
     except ImportError:
@@ -40,15 +46,18 @@ def load_tfds(name, split, rule, data_dir=None):
             "run: pip install tensorflow-datasets"
         ) from None
     builder = _find_builder(tfds, name, data_dir)
-    image_key, label_key = _supervised_keys(tfds, name, builder.info)
+    data_key, label_key = _supervised_keys(tfds, name, builder.info)
+    feature = builder.info.features[data_key]
+    skip_decoding, to_raw = _READERS[modality](tfds, name, feature)
+
+    decoders = {data_key: tfds.decode.SkipDecoding()} if skip_decoding else {}
 
     def read(subsplit):
         return builder.as_dataset(
             split=subsplit,
-            # Skips the other features, and leaves the decoding to our own ops.
+            # Skips the other features, and leaves files to our own ops.
             decoders=tfds.decode.PartialDecoding(
-                {image_key: True, label_key: True},
-                decoders={image_key: tfds.decode.SkipDecoding()},
+                {data_key: True, label_key: True}, decoders=decoders
             ),
             read_config=tfds.ReadConfig(try_autocache=False),
             shuffle_files=False,
@@ -69,7 +78,7 @@ def load_tfds(name, split, rule, data_dir=None):
 
     def to_item(index, item):
         return {
-            "encoded": item[image_key],
+            **to_raw(item[data_key]),
             "label": tf.cast(item[label_key], tf.int32),
             "index": index,
         }
@@ -106,24 +115,87 @@ def _find_builder(tfds, name, data_dir):
 
 
 def _supervised_keys(tfds, name, info):
-    """Returns the keys of the image and of its label."""
+    """Returns the keys of the data and of its label."""
     keys = info.supervised_keys
     if (
         keys is not None
         and len(keys) == 2
         and all(key in info.features for key in keys)
+        and isinstance(info.features[keys[1]], tfds.features.ClassLabel)
     ):
-        image, label = (info.features[key] for key in keys)
-        # Subclasses of Image (masks, labelled images) mean something else.
-        is_image = (
-            type(image) is tfds.features.Image and np.dtype(image.np_dtype) == np.uint8
-        )
-        if is_image and isinstance(label, tfds.features.ClassLabel):
-            return keys
+        return keys
     raise ValueError(
-        "The data set must be of 8-bit images with one class label each. "
+        "The data set must be of items with one class label each. "
         f"Received: tfds:{name} with supervised_keys={keys}"
     )
+
+
+# Of each modality: from a feature to whether its decoding is skipped, and to the
+# function that makes a raw form of `Source` of what TensorFlow Datasets reads.
+
+
+def _read_image(tfds, name, feature):
+    # Subclasses of Image (masks, labelled images) mean something else.
+    is_fit = (
+        type(feature) is tfds.features.Image and np.dtype(feature.np_dtype) == np.uint8
+    )
+    _check_feature(is_fit, "8-bit images", name, feature)
+    return True, lambda encoded: {"encoded": encoded}
+
+
+def _read_video(tfds, name, feature):
+    is_fit = (
+        isinstance(feature, tfds.features.Video)
+        and np.dtype(feature.feature.np_dtype) == np.uint8
+    )
+    _check_feature(is_fit, "8-bit videos", name, feature)
+    return False, lambda video: {"video": video}
+
+
+def _read_text(tfds, name, feature):
+    _check_feature(isinstance(feature, tfds.features.Text), "texts", name, feature)
+    return False, lambda text: {"text": text}
+
+
+def _read_audio(tfds, name, feature):
+    is_audio = isinstance(feature, tfds.features.Audio)
+    _check_feature(is_audio, "sounds", name, feature)
+    if feature.to_json_content().lazy_decode:
+        return True, lambda encoded: {"encoded": encoded}
+    kind = np.dtype(feature.np_dtype)
+    is_fit = kind.kind == "f" or kind in (np.int16, np.int32, np.int64)
+    _check_feature(is_fit, "sounds of floats or 16-bit integers", name, feature)
+    if not feature.sample_rate:
+        raise ValueError(
+            "The data set must state the sample rate of its sounds; export it to a "
+            f"folder of WAV files. Received: tfds:{name} with sample_rate=None"
+        )
+
+    def to_raw(samples):
+        audio = tf.cast(samples, tf.float32)
+        if kind.kind == "i":  # Wider types hold 16 bits as well.
+            audio /= 2**15
+        if audio.shape.rank == 2:
+            audio = tf.reduce_mean(audio, axis=-1)
+        return {"audio": audio, "rate": tf.constant(feature.sample_rate, tf.int32)}
+
+    return False, to_raw
+
+
+_READERS = {
+    "audio": _read_audio,
+    "image": _read_image,
+    "text": _read_text,
+    "video": _read_video,
+}
+
+
+def _check_feature(is_fit, wanted, name, feature):
+    if not is_fit:
+        raise ValueError(
+            f"The data set must be of {wanted} with one class label each. "
+            f"Received: tfds:{name} with {feature}"
+        )
 
 
 def _part_of_train(name, info, split, rule):

@@ -19,9 +19,12 @@ def get_config():
     data.test_fraction = 0.2
     data.cache = True
     # What to do with files that cannot be read: "error", or "skip" up to a part of
-    # the data; skipped files are counted, and listed in report/skipped.txt.
+    # all data; skipped files are counted, and listed in report/skipped.txt.
     data.bad_files = "error"
     data.max_skipped_fraction = 0.01
+    # Whether to count the items of the validation and the test that are also in
+    # training, and list them in report/duplicates.txt. Only of files and records.
+    data.check_duplicates = True
 
     # What the model sees (the fields of the recipe; None: found from the data), what
     # is done to it at random in training, and how the model reads it
