@@ -97,7 +97,7 @@ def evaluate(model, dataset, num_clips=1):
     losses, sizes, scores = [], [], {}
     for inputs, labels in dataset:
         rows = probabilities(model, inputs, num_clips)
-        logits = np.log(np.maximum(rows, np.finfo(np.float32).tiny))
+        logits = keras.ops.log(np.maximum(rows, np.finfo(np.float32).tiny))
         losses.append(float(model.compute_loss(None, labels, logits)))
         sizes.append(len(labels))
         scores = model.compute_metrics(None, labels, logits)

@@ -101,7 +101,7 @@ def test_several_evaluation_clips_and_their_sounds(folder):
     (batch, labels), *_ = recipe.eval_dataset(source, batch_size=4 * source.num_items)
     assert batch["video"].shape == (len(labels), 4, 5, 8, 8, 1)
     assert batch["audio"].shape == (len(labels), 4, 500)
-    of_clips = {key: np.concatenate(value) for key, value in batch.items()}
+    of_clips = {key: np.concatenate(value.numpy()) for key, value in batch.items()}
     brightness, loudness = brightness_and_loudness(of_clips)
     np.testing.assert_allclose(loudness, brightness / brightness[:, -1:], atol=0.02)
     firsts = brightness[:4, 0]

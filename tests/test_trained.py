@@ -48,9 +48,13 @@ def test_probabilities_are_the_mean_over_the_clips(model, clips):
     np.testing.assert_allclose(found, of_each.mean(axis=0), atol=1e-6)
     expected = keras.ops.softmax(model(clips[:, 0]))
     np.testing.assert_allclose(of_each[0], expected, atol=1e-7)
-    np.testing.assert_allclose(
-        probabilities(model, {"video": clips}, num_clips=4), found, atol=1e-6
-    )
+
+
+def test_probabilities_of_several_inputs(rng):
+    logits = rng.normal(size=(5, 4, 3)).astype("float32")
+    found = probabilities(lambda inputs, training: inputs["a"], {"a": logits}, 4)
+    expected = keras.ops.softmax(logits).numpy().mean(axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 def test_evaluation_counts_an_example_once(model, clips):
