@@ -36,7 +36,7 @@ class AudioRecipe(Recipe):
     spectrogram `(num_frames, num_mel_bins)`.
 
     In training a shorter sound lies anywhere amid silence, and of a longer one any part
-    is taken; in evaluation the middle. Each sound is brought to a peak of 1.
+    is taken; in evaluation the middle. Each clip is brought to a peak of 1.
 
     Args:
         rate: int, samples per second, to which sounds are resampled.
@@ -46,6 +46,9 @@ class AudioRecipe(Recipe):
         frame_length: int, samples of a window.
         frame_step: int, samples from one window to the next.
         mel_mean, mel_std: floats, with which spectrograms are standardized.
+        num_eval_clips: int, K. With more than one, evaluation has K clips at equal
+            distances all over the sound, `(K, num_samples)` or `(K, num_frames,
+            num_mel_bins)`, whose predictions are to be averaged.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -62,10 +65,13 @@ class AudioRecipe(Recipe):
     frame_step: int | None = None
     mel_mean: float | None = None
     mel_std: float | None = None
+    num_eval_clips: int = 1
 
     def __post_init__(self):
+        super().__post_init__()
         check_integer("rate", self.rate, 1)
         check_integer("num_samples", self.num_samples, 1)
+        check_integer("num_eval_clips", self.num_eval_clips, 1)
         check_choice("representation", self.representation, REPRESENTATIONS)
         of_mel = {name: getattr(self, name) for name in _OF_MEL}
         if self.representation == "wave":
@@ -122,7 +128,7 @@ class AudioRecipe(Recipe):
         given.setdefault("frame_length", round(WINDOW * given["frame_step"]))
         if not {"mel_mean", "mel_std"} <= given.keys():
             raw = cls(**{**given, "mel_mean": 0.0, "mel_std": 1.0})
-            make = chain(raw.evaluation_ops())
+            make = chain(raw.with_one_clip().evaluation_ops())
             mels = read_first(
                 source,
                 lambda example: make(example)["audio"],
@@ -187,12 +193,16 @@ class AudioRecipe(Recipe):
         return (decode, ops) if cache else ([], [*decode, *ops])
 
     def evaluation_ops(self):
+        num_clips = None if self.num_eval_clips == 1 else self.num_eval_clips
         return [
             audio_ops.decode_audio(self.rate),
-            audio_ops.middle_fit(self.num_samples),
-            audio_ops.normalize_peak(),
-            *self._representation_ops(),
+            audio_ops.middle_fit(self.num_samples, num_clips),
+            *self.clip_ops(),
         ]
+
+    def clip_ops(self):
+        """The steps from one clip of sound, or several, to what a model reads."""
+        return [audio_ops.normalize_peak(), *self._representation_ops()]
 
     def checking_ops(self):
         return [audio_ops.decode_audio(self.rate)]

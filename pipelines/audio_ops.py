@@ -12,6 +12,7 @@ Random steps draw from `example["seed"]` alone.
 
 import math
 
+import numpy as np
 import tensorflow as tf
 
 from pipelines import audio_files
@@ -57,7 +58,9 @@ def cut(num_samples):
         num_samples: int.
 
     Returns:
-        Function from example to example; after the end of a sound there is silence.
+        Function from example to example with "audio" (num_samples,), or (K,
+        num_samples) where there are K starts; after the end of a sound there is
+        silence.
     """
 
     def apply(example):
@@ -65,24 +68,37 @@ def cut(num_samples):
         start = tf.cast(
             tf.round(tf.cast(example["start"], tf.float64) * rate), tf.int32
         )
-        audio = example["audio"][start : start + num_samples]
-        audio = tf.pad(audio, [[0, num_samples - tf.shape(audio)[0]]])
-        return {**example, "audio": tf.ensure_shape(audio, (num_samples,))}
+        audio = example["audio"]
+        places = start[..., None] + tf.range(num_samples)
+        last = tf.size(audio) - 1
+        heard = tf.gather(audio, tf.minimum(places, last))
+        return {**example, "audio": tf.where(places <= last, heard, 0.0)}
 
     return apply
 
 
-def middle_fit(num_samples):
+def middle_fit(num_samples, num_clips=None):
     """Makes the step that gives a sound its length around its middle.
 
     Args:
         num_samples: int.
+        num_clips: int, K, how many clips to take in place of the one in the middle,
+            from the first possible to the last, at equal distances; they overlap as
+            they must.
 
     Returns:
-        Function from example to example: the middle of a longer sound; a shorter one
-        amid silence.
+        Function from example to example with "audio" (num_samples,), or (K,
+        num_samples) where a number of clips is given: parts of a longer sound; a
+        shorter one amid silence, in as many places.
     """
-    return _fit(num_samples, lambda example: 0.5)
+    places = [0.5] if num_clips in (None, 1) else np.linspace(0, 1, num_clips)
+    fits = [_fit(num_samples, lambda example, p=float(p): p) for p in places]
+
+    def apply(example):
+        clips = [fit(example)["audio"] for fit in fits]
+        return {**example, "audio": clips[0] if num_clips is None else tf.stack(clips)}
+
+    return apply
 
 
 def random_fit(num_samples):
@@ -153,12 +169,14 @@ def random_speed(spread):
 def normalize_peak():
     """Makes the step that brings the loudest sample to 1; silence stays silence.
 
+    Of several clips each for itself.
+
     Returns:
         Function from example to example.
     """
 
     def apply(example):
-        peak = tf.reduce_max(tf.abs(example["audio"]))
+        peak = tf.reduce_max(tf.abs(example["audio"]), axis=-1, keepdims=True)
         return {**example, "audio": tf.math.divide_no_nan(example["audio"], peak)}
 
     return apply

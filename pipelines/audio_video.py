@@ -30,7 +30,10 @@ class AudioVideoRecipe(Recipe):
 
     Args:
         audio: `AudioRecipe`, or a dict of its fields.
-        video: `VideoRecipe` with one clip in evaluation, or a dict of its fields.
+        video: `VideoRecipe`, or a dict of its fields.
+        num_eval_clips: int, K. With more than one, evaluation has K clips with their
+            sounds, `(K, ...)` each, as `VideoRecipe` has them; the two recipes
+            themselves have one.
 
     Raises:
         ValueError: if an argument is out of its range.
@@ -41,21 +44,33 @@ class AudioVideoRecipe(Recipe):
 
     audio: AudioRecipe
     video: VideoRecipe
+    num_eval_clips: int = 1
 
     def __post_init__(self):
+        super().__post_init__()
         # As recipes, from whatever a config or a JSON file has.
         for name, kind in (("audio", AudioRecipe), ("video", VideoRecipe)):
             own = getattr(self, name)
             if not isinstance(own, kind):
                 object.__setattr__(self, name, kind(**own))
-        if self.video.num_eval_clips != 1:
-            raise ValueError(
-                "`num_eval_clips` must be 1 for videos with sound. "
-                f"Received: num_eval_clips={self.video.num_eval_clips!r}"
-            )
+            if getattr(self, name).num_eval_clips != 1:
+                raise ValueError(
+                    "`num_eval_clips` belongs to videos and their sounds together, "
+                    f"not to one of them. Received: `{name}` with "
+                    f"num_eval_clips={getattr(self, name).num_eval_clips!r}"
+                )
+        check_integer("num_eval_clips", self.num_eval_clips, 1)
 
     @classmethod
-    def from_source(cls, source, skip_unreadable=False, *, audio=None, video=None):
+    def from_source(
+        cls,
+        source,
+        skip_unreadable=False,
+        *,
+        audio=None,
+        video=None,
+        num_eval_clips=1,
+    ):
         """A recipe whose fields are found from the first videos, where not given.
 
         Args:
@@ -64,6 +79,7 @@ class AudioVideoRecipe(Recipe):
             audio, video: dicts of fields of the two recipes. By default they are as in
                 `AudioRecipe.from_source` and `VideoRecipe.from_source`, but that the
                 sound is as long as a clip, and clips of files have a `frame_rate`.
+            num_eval_clips: int.
 
         Raises:
             ValueError: if a value is out of its range, or a video cannot be decoded or
@@ -96,7 +112,7 @@ class AudioVideoRecipe(Recipe):
         check_integer("rate", audio["rate"], 1)
         audio.setdefault("num_samples", max(1, round(seconds * audio["rate"])))
         audio = AudioRecipe.from_source(source, skip_unreadable, **audio)
-        return cls(audio=audio, video=video)
+        return cls(audio=audio, video=video, num_eval_clips=num_eval_clips)
 
     def training_ops(self, cache=False, *, audio=None, video=None):
         """See `Recipe.training_ops`.
@@ -113,13 +129,13 @@ class AudioVideoRecipe(Recipe):
         return ([*decode, *cached], ops) if cache else ([], [*decode, *ops])
 
     def evaluation_ops(self):
-        decode, *rest = self.audio.evaluation_ops()
+        clips = dataclasses.replace(self.video, num_eval_clips=self.num_eval_clips)
         return [
             _pace_by_sound,
-            _keeping_the_file(decode),
-            *self.video.evaluation_ops(),
+            _keeping_the_file(audio_ops.decode_audio(self.audio.rate)),
+            *clips.evaluation_ops(),
             self._cut,
-            *rest,
+            *self.audio.clip_ops(),
         ]
 
     def checking_ops(self):
@@ -149,8 +165,8 @@ class AudioVideoRecipe(Recipe):
         return f"{self.video.describe()}, with {self.audio.describe()}"
 
     def _cut(self, example):
-        """Keeps what is heard from the first frame of the clip on."""
-        first = tf.cast(example["frames"][0], tf.float32)
+        """Keeps what is heard from the first frame of a clip on, or of each clip."""
+        first = tf.cast(example["frames"][..., 0], tf.float32)
         example = {**example, "start": first / example["frame_rate"]}
         return audio_ops.cut(self.audio.num_samples)(example)
 

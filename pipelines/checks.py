@@ -68,3 +68,22 @@ def check_fraction(name, value):
         raise ValueError(
             f"`{name}` must be a number in [0, 1). Received: {name}={value!r}"
         )
+
+
+def check_between(low, high, **values):
+    """Raises a `ValueError` for a keyword that is no number in [low, high].
+
+    Args:
+        low, high: numbers.
+        **values: the values to check, by their names.
+
+    Raises:
+        ValueError: if a value is no such number.
+    """
+    for name, value in values.items():
+        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+        if not is_number or not low <= value <= high:
+            raise ValueError(
+                f"`{name}` must be a number in [{low}, {high}]. "
+                f"Received: {name}={value!r}"
+            )

@@ -7,9 +7,10 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from pipelines.checks import check_choice, check_integer
+from pipelines.checks import check_between, check_choice, check_fraction, check_integer
 from pipelines.errors import read_first
 from pipelines.image_ops import (
+    colour_jitter,
     decode_image,
     flip_left_right,
     inception_crop,
@@ -18,10 +19,11 @@ from pipelines.image_ops import (
     scale,
     shift,
 )
+from pipelines.rand_augment import STRONGEST_MAGNITUDE, rand_augment
 from pipelines.recipe import Recipe
 from pipelines.sources.arrays import check_image_array
 
-CROPS = ("resize", "inception")
+CROPS = ("resize", "central", "inception")
 DEFAULT_SIZE = (64, 64)
 LARGEST_KEPT_SIDE = 96
 # How many images a recipe looks at to find its fields.
@@ -35,8 +37,8 @@ class ImageRecipe(Recipe):
     Args:
         image_size: (height, width) of the batches.
         channels: 1 or 3.
-        crop: "resize" for the whole image; "inception" for random boxes in training
-            and the middle in evaluation.
+        crop: "resize" for the whole image; "central" for the middle, 224/256 of it;
+            "inception" for random boxes in training and that middle in evaluation.
         value_range: (low, high), what black and white become.
 
     Raises:
@@ -52,13 +54,11 @@ class ImageRecipe(Recipe):
     value_range: tuple[float, float] = (-1.0, 1.0)
 
     def __post_init__(self):
+        super().__post_init__()
         check_image_size(self.image_size)
         check_choice("channels", self.channels, (1, 3))
         check_choice("crop", self.crop, CROPS)
         check_value_range(self.value_range)
-        # As tuples, from whatever a config or a JSON file has.
-        object.__setattr__(self, "image_size", tuple(self.image_size))
-        object.__setattr__(self, "value_range", tuple(self.value_range))
 
     @classmethod
     def from_source(cls, source, skip_unreadable=False, **given):
@@ -80,24 +80,49 @@ class ImageRecipe(Recipe):
             given = {**_find_shape(source, skip_unreadable), **given}
         return cls(**given)
 
-    def training_ops(self, cache=False, *, shift_pixels=0, flip=False):
+    def training_ops(
+        self,
+        cache=False,
+        *,
+        shift_pixels=0,
+        flip=False,
+        rand_augment_layers=0,
+        rand_augment_magnitude=5,
+        brightness=0.0,
+        contrast=0.0,
+        saturation=0.0,
+        hue=0.0,
+    ):
         """See `Recipe.training_ops`.
 
         Args:
-            cache: bool, whether the decoded images (resized, with "resize") will be
-                kept in memory.
+            cache: bool, whether the decoded images (in their size, unless with
+                "inception") will be kept in memory.
             shift_pixels: int, how far images move at random; what enters is black.
             flip: bool, whether half of the images are mirrored.
+            rand_augment_layers: int, how many operations of RandAugment each image
+                goes through, see `rand_augment`; DeepMind's ImageNet has 4, of
+                magnitude 5.
+            rand_augment_magnitude: float in [0, 30], how strong these are.
+            brightness, contrast, saturation: floats in [0, 1), how far colours change
+                at random, see `image_ops.colour_jitter`.
+            hue: float in [0, 0.5], the same.
         """
+        colours = check_colours(
+            brightness=brightness, contrast=contrast, saturation=saturation, hue=hue
+        )
+        check_integer("rand_augment_layers", rand_augment_layers, 0)
+        check_between(
+            0, STRONGEST_MAGNITUDE, rand_augment_magnitude=rand_augment_magnitude
+        )
         check_integer("shift_pixels", shift_pixels, 0)
         if shift_pixels >= min(self.image_size):
             raise ValueError(
                 "`shift_pixels` must be less than both sides of the image, "
                 f"{self.image_size}. Received: shift_pixels={shift_pixels!r}"
             )
-        if self.crop == "resize":
-            cached_ops = [decode_image(self.channels), resize(self.image_size)]
-            ops = []
+        if self.crop != "inception":
+            cached_ops, ops = [decode_image(self.channels), self._fit()], []
         else:
             # Of an image that nobody keeps, only the box is decoded.
             cached_ops = [decode_image(self.channels)] if cache else []
@@ -108,16 +133,26 @@ class ImageRecipe(Recipe):
             *ops,
             *([shift(shift_pixels)] if shift_pixels else []),
             *([flip_left_right()] if flip else []),
+            *(
+                [rand_augment(rand_augment_layers, rand_augment_magnitude)]
+                if rand_augment_layers
+                else []
+            ),
+            *([colour_jitter(**colours)] if any(colours.values()) else []),
             scale(*self.value_range),
         ]
 
     def evaluation_ops(self):
-        fit = resize if self.crop == "resize" else resize_small_then_center_crop
         return [
             decode_image(self.channels),
-            fit(self.image_size),
+            self._fit(),
             scale(*self.value_range),
         ]
+
+    def _fit(self):
+        if self.crop == "resize":
+            return resize(self.image_size)
+        return resize_small_then_center_crop(self.image_size)
 
     def example(self, item):
         """The example of an array: (H, W) or (H, W, channels), uint8, or float in
@@ -146,6 +181,14 @@ def check_image_size(image_size):
         )
     for side in image_size:
         check_integer("image_size", side, 1)
+
+
+def check_colours(*, hue, **fractions):
+    """Returns all strengths of a `colour_jitter`; `ValueError` for one that is none."""
+    for name, value in fractions.items():
+        check_fraction(name, value)
+    check_between(0, 0.5, hue=hue)
+    return {**fractions, "hue": hue}
 
 
 def check_value_range(value_range):

@@ -179,6 +179,53 @@ def shift(max_pixels):
     return apply
 
 
+def colour_jitter(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0):
+    """Makes the step that changes the colours of an image, or of all of a clip alike.
+
+    Args:
+        brightness: float in [0, 1), the most that is added to or taken from values in
+            [0, 1].
+        contrast: float in [0, 1); a factor within 1 - contrast and 1 + contrast moves
+            values away from the mean of their channel.
+        saturation: float in [0, 1), the same for colours against grey. Images of one
+            channel have none, and no hue.
+        hue: float in [0, 0.5], the farthest that hues move around the colour wheel.
+
+    Returns:
+        Function from example to example with a float32 image in [0, 1].
+    """
+
+    def apply(example):
+        def seed(name):
+            return op_seed(example, f"colour_jitter.{name}")
+
+        def factor_range(spread):
+            return 1 - spread, 1 + spread
+
+        image = tf.image.convert_image_dtype(example["image"], tf.float32)
+        if brightness:
+            image = tf.image.stateless_random_brightness(
+                image, brightness, seed("brightness")
+            )
+        if contrast:
+            image = tf.image.stateless_random_contrast(
+                image, *factor_range(contrast), seed("contrast")
+            )
+        has_colours = image.shape[-1] == 3
+        if has_colours and (saturation or hue):
+            # The conversion to hues needs values in [0, 1].
+            image = tf.clip_by_value(image, 0, 1)
+        if has_colours and saturation:
+            image = tf.image.stateless_random_saturation(
+                image, *factor_range(saturation), seed("saturation")
+            )
+        if has_colours and hue:
+            image = tf.image.stateless_random_hue(image, hue, seed("hue"))
+        return {**example, "image": tf.clip_by_value(image, 0, 1)}
+
+    return apply
+
+
 def scale(low=-1.0, high=1.0):
     """Makes the step that maps pixel values to [low, high].
 

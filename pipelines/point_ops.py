@@ -125,6 +125,31 @@ def take_at_random(num_points, repeat):
     return apply
 
 
+def drop_at_random(most, repeat):
+    """Makes the step that drops a random part of a cloud in random order.
+
+    Args:
+        most: float in [0, 1), the largest part that is dropped.
+        repeat: bool, whether points that stay come again in place of those dropped.
+
+    Returns:
+        Function from example to example, of which at least one point stays.
+    """
+
+    def apply(example):
+        points = example["points"]
+        available = tf.shape(points)[0]
+        part = tf.random.stateless_uniform(
+            (), op_seed(example, "drop_at_random"), 0.0, most
+        )
+        dropped = tf.cast(part * tf.cast(available, tf.float32), tf.int32)
+        kept = tf.maximum(available - dropped, 1)
+        chosen = tf.range(available if repeat else kept) % kept
+        return _gather(example, chosen, points.shape[0] if repeat else None)
+
+    return apply
+
+
 def normalize():
     """Makes the step that moves the mean to 0 and scales into the cube [-1, 1].
 

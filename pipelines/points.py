@@ -12,6 +12,7 @@ from pipelines.point_files import check_points
 from pipelines.point_ops import (
     ROTATIONS,
     align,
+    drop_at_random,
     jitter,
     normalize,
     pad,
@@ -65,6 +66,7 @@ class PointsRecipe(Recipe):
     use_mask: bool = False
 
     def __post_init__(self):
+        super().__post_init__()
         check_integer("num_points", self.num_points, 1)
         check_integer("num_features", self.num_features, 0)
         for name in ("normals", "align", "use_mask"):
@@ -113,7 +115,9 @@ class PointsRecipe(Recipe):
         found.setdefault("use_mask", min(sizes) < found["num_points"])
         return cls(**found)
 
-    def training_ops(self, cache=False, *, rotation="none", scale=0.0, jitter_std=0.0):
+    def training_ops(
+        self, cache=False, *, rotation="none", scale=0.0, jitter_std=0.0, dropout=0.0
+    ):
         """See `Recipe.training_ops`.
 
         Args:
@@ -124,12 +128,18 @@ class PointsRecipe(Recipe):
                 [1 - scale, 1 + scale]; 0.01 in the paper.
             jitter_std: float, standard deviation of noise on each coordinate, where
                 the cloud fills the cube [-1, 1].
+            dropout: float in [0, 1), the largest part of the points that is dropped
+                at random; those that stay come again in their place unless the
+                recipe has a mask.
         """
         check_choice("rotation", rotation, ("none", *ROTATIONS))
         check_fraction("scale", scale)
         check_fraction("jitter_std", jitter_std)
+        check_fraction("dropout", dropout)
+        repeat = not self.use_mask
         return [self._read()], [
-            take_at_random(self.num_points, repeat=not self.use_mask),
+            take_at_random(self.num_points, repeat),
+            *([drop_at_random(dropout, repeat)] if dropout else []),
             *([scale_each(1 - scale, 1 + scale)] if scale else []),
             *([rotate(rotation, self.normals)] if rotation != "none" else []),
             *self._align(),

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
+from pipelines.checks import check_integer
 from pipelines.dataset import chain, eval_batches, steps_per_epoch, train_batches
 from pipelines.errors import READING_ERRORS, broken, describe_failure, find_broken
 from pipelines.sources.modalities import MODALITIES
@@ -27,10 +28,21 @@ class Recipe(abc.ABC):
         modality: str, a key of `MODALITIES`.
         inputs: str, the entry of an example that goes into the batch; or a tuple of
             them, which makes the batch's inputs a dict.
+        num_eval_clips: int, K, a field of the modalities that have a time. With more
+            than one, evaluation has K overlapping clips of each example, `(K, ...)`,
+            whose predictions are to be averaged; the paper has 16 (section 4.2).
     """
 
     modality: ClassVar[str]
     inputs: ClassVar[str | tuple[str, ...]]
+    num_eval_clips: ClassVar[int] = 1
+
+    def __post_init__(self):
+        # As tuples, from whatever a config or a JSON file has.
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, list):
+                object.__setattr__(self, field.name, tuple(value))
 
     @classmethod
     @abc.abstractmethod
@@ -63,6 +75,12 @@ class Recipe(abc.ABC):
     @abc.abstractmethod
     def evaluation_ops(self):
         """The steps from an example of a source to one of an evaluation batch."""
+
+    def with_one_clip(self):
+        """The same recipe, of which evaluation has the middle clip alone."""
+        if self.num_eval_clips == 1:
+            return self
+        return dataclasses.replace(self, num_eval_clips=1)
 
     def checking_ops(self):
         """The steps that fail where any batch could fail to read an item."""
@@ -128,17 +146,24 @@ class Recipe(abc.ABC):
 
         Args:
             source: `Source` of the modality.
-            batch_size: int, the number of examples in a batch.
+            batch_size: int, the number of examples in a batch, or of clips where
+                an example has several; at least one example.
 
         Returns:
-            `tf.data.Dataset` of pairs (inputs, label): inputs of shape (n, ...) and
-            int32 labels of shape (n,), n <= `batch_size`.
+            `tf.data.Dataset` of pairs (inputs, label): inputs of shape (n, ...), or
+            (n, K, ...) of several clips, and int32 labels of shape (n,),
+            n <= `batch_size`.
 
         Raises:
             ValueError: if `batch_size` is out of its range.
         """
-        ops = self.evaluation_ops()
-        return eval_batches(source, batch_size=batch_size, ops=ops, inputs=self.inputs)
+        check_integer("batch_size", batch_size, 1)
+        return eval_batches(
+            source,
+            batch_size=max(1, batch_size // self.num_eval_clips),
+            ops=self.evaluation_ops(),
+            inputs=self.inputs,
+        )
 
     def preprocess(self, items):
         """Takes items through the very steps of `eval_dataset`.

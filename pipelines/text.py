@@ -41,6 +41,7 @@ class TextRecipe(Recipe):
     length: int
 
     def __post_init__(self):
+        super().__post_init__()
         check_integer("length", self.length, 1)
 
     @classmethod

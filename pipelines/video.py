@@ -11,7 +11,12 @@ import tensorflow as tf
 from pipelines import video_ops
 from pipelines.checks import check_choice, check_integer
 from pipelines.errors import read_first
-from pipelines.image import CROPS, check_image_size, check_value_range
+from pipelines.image import (
+    CROPS,
+    check_colours,
+    check_image_size,
+    check_value_range,
+)
 from pipelines.recipe import Recipe
 from pipelines.sources.arrays import check_image_array
 
@@ -22,8 +27,11 @@ DEFAULT_SIZE = (48, 48)
 LARGEST_KEPT_SIDE = 48
 # A default clip spans this part of a video at most, so that there is a choice of clips.
 PART_OF_VIDEO = 0.5
+# Of this part of the videos a default clip may be longer, and holds their last frame:
+# a few stumps must not decide for all.
+PART_TOO_SHORT = 0.05
 # How many videos a recipe looks at to find its fields.
-NUM_LOOKED_AT = 16
+NUM_LOOKED_AT = 64
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -41,8 +49,9 @@ class VideoRecipe(Recipe):
             rate. Videos in memory have none. `None` where there is a `frame_stride`.
         image_size: (height, width) of the frames.
         channels: 1 or 3.
-        crop: "resize" for whole frames; "inception" for random boxes, the same for
-            all frames of a clip, in training, and the middle in evaluation.
+        crop: "resize" for whole frames; "central" for their middle, 224/256 of it;
+            "inception" for random boxes, the same for all frames of a clip, in
+            training, and that middle in evaluation.
         num_eval_clips: int, K. With more than one, evaluation has K clips at equal
             distances all over the video, `(K, num_frames, height, width, channels)`,
             whose predictions are to be averaged; the paper has 16 (section 4.2).
@@ -65,6 +74,7 @@ class VideoRecipe(Recipe):
     value_range: tuple[float, float] = (-1.0, 1.0)
 
     def __post_init__(self):
+        super().__post_init__()
         check_integer("num_frames", self.num_frames, 1)
         check_integer("num_eval_clips", self.num_eval_clips, 1)
         check_image_size(self.image_size)
@@ -85,9 +95,6 @@ class VideoRecipe(Recipe):
                 "`frame_rate` must be a positive number of frames per second. "
                 f"Received: frame_rate={self.frame_rate!r}"
             )
-        # As tuples, from whatever a config or a JSON file has.
-        object.__setattr__(self, "image_size", tuple(self.image_size))
-        object.__setattr__(self, "value_range", tuple(self.value_range))
 
     @classmethod
     def from_source(cls, source, skip_unreadable=False, **given):
@@ -96,9 +103,9 @@ class VideoRecipe(Recipe):
         Args:
             source: `Source` of videos.
             skip_unreadable: bool, whether those that cannot be read are passed over.
-            **given: values of fields. By default `num_frames` is the length of the
-                shortest video, at most 16; `frame_stride` is such that a clip spans
-                about half of the shortest video where it is longer than a clip;
+            **given: values of fields. By default `num_frames` is the length that 95%
+                of the videos have, at most 16; `frame_stride` is such that a clip
+                spans about half of that length where it is longer than a clip;
                 `image_size` is the size that the videos share where it is at most 48
                 a side, else 48 x 48; `channels` is 1 if all of them are grey, else 3.
 
@@ -114,7 +121,7 @@ class VideoRecipe(Recipe):
                 f"Received: frame_rate={given['frame_rate']!r} for {source.name}"
             )
         shapes = _look_at(source, skip_unreadable)
-        shortest = int(shapes[:, 0].min())
+        shortest = int(np.quantile(shapes[:, 0], PART_TOO_SHORT))
         given.setdefault("num_frames", min(shortest, MOST_FRAMES))
         if not {"frame_stride", "frame_rate"} & given.keys():
             check_integer("num_frames", given["num_frames"], 1)
@@ -137,18 +144,20 @@ class VideoRecipe(Recipe):
         brightness=0.0,
         contrast=0.0,
         saturation=0.0,
+        hue=0.0,
     ):
         """See `Recipe.training_ops`.
 
         Args:
-            cache: bool, whether all frames, resized, will be kept in memory; only
-                with `crop="resize"`.
+            cache: bool, whether all frames, resized, will be kept in memory; not
+                with `crop="inception"`.
             shift_pixels: int, how far clips move at random.
             wrap: bool, whether what a shift moves out on one side enters on the
                 other; else what enters is black.
             flip: bool, whether half of the clips are mirrored.
             brightness, contrast, saturation: floats in [0, 1), how far colours change
-                at random, see `video_ops.colour_jitter`.
+                at random, see `image_ops.colour_jitter`.
+            hue: float in [0, 0.5], the same.
         """
         check_integer("shift_pixels", shift_pixels, 0)
         if shift_pixels >= min(self.image_size):
@@ -156,25 +165,24 @@ class VideoRecipe(Recipe):
                 "`shift_pixels` must be less than both sides of a frame, "
                 f"{self.image_size}. Received: shift_pixels={shift_pixels!r}"
             )
-        colours = {
-            "brightness": brightness,
-            "contrast": contrast,
-            "saturation": saturation,
-        }
-        for name, value in colours.items():
-            if not isinstance(value, numbers.Real) or not 0 <= value < 1:
-                raise ValueError(
-                    f"`{name}` must be a number in [0, 1). Received: {name}={value!r}"
-                )
+        colours = check_colours(
+            brightness=brightness, contrast=contrast, saturation=saturation, hue=hue
+        )
         if cache and self.crop == "inception":
             raise ValueError(
                 "`cache` keeps resized frames, so it must be False with "
                 f"crop='inception'. Received: cache={cache!r}"
             )
         random_clip = video_ops.random_clip(self.num_frames, **self._step)
-        random_box = self.crop == "inception"
-        return self._read(video_ops.all_frames()) if cache else [], [
-            *self._read(random_clip, video_ops.random_box() if random_box else None),
+        cached_ops, box = [], self._box()
+        if cache:
+            # What is read again, out of the frames that were kept, is whole.
+            cached_ops = self._read(video_ops.all_frames(), box)
+            box = video_ops.whole_frames()
+        elif self.crop == "inception":
+            box = video_ops.random_box()
+        return cached_ops, [
+            *self._read(random_clip, box),
             *(
                 [video_ops.random_shift(shift_pixels, wrap=wrap)]
                 if shift_pixels
@@ -188,9 +196,7 @@ class VideoRecipe(Recipe):
     def evaluation_ops(self):
         num_clips = None if self.num_eval_clips == 1 else self.num_eval_clips
         clips = video_ops.middle_clips(self.num_frames, num_clips, **self._step)
-        middle = video_ops.middle_box(self.image_size)
-        box = middle if self.crop == "inception" else None
-        return [*self._read(clips, box), video_ops.scale(*self.value_range)]
+        return [*self._read(clips, self._box()), video_ops.scale(*self.value_range)]
 
     def checking_ops(self):
         """All frames of a video, of which any may be wanted, and hardly a pixel."""
@@ -225,11 +231,16 @@ class VideoRecipe(Recipe):
             return {"frame_stride": self.frame_stride}
         return {"frame_rate": self.frame_rate}
 
-    def _read(self, frames, box=None):
+    def _box(self):
+        if self.crop == "resize":
+            return video_ops.whole_frames()
+        return video_ops.middle_box(self.image_size)
+
+    def _read(self, frames, box):
         return [
             video_ops.probe(),
             frames,
-            box or video_ops.whole_frames(),
+            box,
             video_ops.read(self.image_size, self.channels),
         ]
 

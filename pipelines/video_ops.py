@@ -245,47 +245,16 @@ def flip_left_right():
     return _as_one_image(image_ops.flip_left_right())
 
 
-def colour_jitter(brightness=0.0, contrast=0.0, saturation=0.0):
+def colour_jitter(**strengths):
     """Makes the step that changes the colours of a clip, all frames alike.
 
     Args:
-        brightness: float in [0, 1), the most that is added to or taken from values in
-            [0, 1].
-        contrast: float in [0, 1); a factor within 1 - contrast and 1 + contrast moves
-            values away from the mean of their frame.
-        saturation: float in [0, 1), the same for colours against grey. Clips of one
-            channel have none.
+        **strengths: as for `image_ops.colour_jitter`.
 
     Returns:
         Function from example to example with a float32 clip in [0, 1].
     """
-
-    def apply(example):
-        def seed(name):
-            return op_seed(example, f"colour_jitter.{name}")
-
-        def factor_range(spread):
-            return 1 - spread, 1 + spread
-
-        video = tf.image.convert_image_dtype(example["video"], tf.float32)
-        if brightness:
-            video = tf.image.stateless_random_brightness(
-                video, brightness, seed("brightness")
-            )
-        if contrast:
-            video = tf.image.stateless_random_contrast(
-                video, *factor_range(contrast), seed("contrast")
-            )
-        if saturation and video.shape[-1] == 3:
-            # The conversion to hues needs values in [0, 1].
-            video = tf.image.stateless_random_saturation(
-                tf.clip_by_value(video, 0, 1),
-                *factor_range(saturation),
-                seed("saturation"),
-            )
-        return {**example, "video": tf.clip_by_value(video, 0, 1)}
-
-    return apply
+    return _on_clips(image_ops.colour_jitter(**strengths))
 
 
 def scale(low=-1.0, high=1.0):
@@ -298,13 +267,7 @@ def scale(low=-1.0, high=1.0):
     Returns:
         Function from example to example with a float32 video.
     """
-    image_scale = image_ops.scale(low, high)
-
-    def apply(example):
-        image = image_scale({"image": example["video"]})["image"]
-        return {**example, "video": image}
-
-    return apply
+    return _on_clips(image_ops.scale(low, high))
 
 
 def _file(example):
@@ -333,6 +296,16 @@ def _clips_at(example, places, num_frames, frame_stride, frame_rate):
     starts = tf.minimum(tf.floor(places * num_starts), num_starts - 1)
     frames = tf.minimum(starts[:, None] + offsets, total - 1)
     return tf.cast(frames, tf.int32)
+
+
+def _on_clips(image_op):
+    """A step on images of any rank as one on clips."""
+
+    def apply(example):
+        image = image_op({**example, "image": example["video"]})["image"]
+        return {**example, "video": image}
+
+    return apply
 
 
 def _as_one_image(image_op):

@@ -79,7 +79,9 @@ def _predict(trained, source, batch_size):
     labels, rows = [], []
     with trained.recipe.readable_errors(source):
         for inputs, batch in trained.recipe.eval_dataset(source, batch_size=batch_size):
-            rows.append(probabilities(trained.model, inputs))
+            rows.append(
+                probabilities(trained.model, inputs, trained.recipe.num_eval_clips)
+            )
             labels.append(batch.numpy())
     return np.concatenate(labels), np.concatenate(rows)
 

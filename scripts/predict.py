@@ -28,10 +28,12 @@ def main(arguments=None):
         parser.error(f"`--top` must be at least 1. Received: --top={flags.top}")
 
     trained = load_trained(flags.model)
+    num_clips = trained.recipe.num_eval_clips
+    batch_size = max(1, BATCH_SIZE // num_clips)
     failures = 0
-    for start in range(0, len(flags.files), BATCH_SIZE):
+    for start in range(0, len(flags.files), batch_size):
         files, inputs = [], []
-        for file in flags.files[start : start + BATCH_SIZE]:
+        for file in flags.files[start : start + batch_size]:
             try:
                 inputs.append(trained.recipe.preprocess([pathlib.Path(file)]))
                 files.append(file)
@@ -39,7 +41,7 @@ def main(arguments=None):
                 failures += 1
                 print(f"error: {error}", file=sys.stderr)
         if files:
-            rows = probabilities(trained.model, _concatenate(inputs))
+            rows = probabilities(trained.model, _concatenate(inputs), num_clips)
             for file, row in zip(files, rows, strict=True):
                 _print(file, row, trained.classes, flags)
     return 1 if failures else 0

@@ -29,6 +29,7 @@ from adapters import build_adapter
 from keras_perceiver import visualize
 from pipelines.recipes import find_recipe, save_recipe
 from pipelines.sources import load_source
+from trained import evaluate
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "Config file with get_config().")
@@ -84,10 +85,12 @@ def main(argv):
         **config.data.augmentation,
     )
     steps_per_epoch = recipe.steps_per_epoch(sources["train"], config.batch_size)
-    validation, test = (
-        recipe.eval_dataset(sources[split], batch_size=config.batch_size)
-        for split in ("validation", "test")
+    # Several clips of an example are for the test alone.
+    one_clip = recipe.with_one_clip()
+    validation = one_clip.eval_dataset(
+        sources["validation"], batch_size=config.batch_size
     )
+    test = recipe.eval_dataset(sources["test"], batch_size=config.batch_size)
     classes = sources["train"].classes
     training_run.describe(sources, recipe)
     duplicates = training_run.find_duplicates(sources, config.data)
@@ -152,10 +155,11 @@ def main(argv):
 
     # === Report ===
     with training_run.readable_errors(recipe, sources):
-        scores = model.evaluate(test, verbose=0, return_dict=True)
+        scores = evaluate(model, test, recipe.num_eval_clips)
         # From all over the test set, which may be sorted by class.
         apart = max(1, sources["test"].num_items // 8)
-        examples, labels = next(iter(test.unbatch().shard(apart, 0).batch(8)))
+        examples = one_clip.eval_dataset(sources["test"], batch_size=1)
+        examples, labels = next(iter(examples.unbatch().shard(apart, 0).batch(8)))
     folder = workdir / "model"
     model.save_to_preset(str(folder))
     save_recipe(recipe, classes, folder / "pipeline.json")

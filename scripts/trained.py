@@ -59,10 +59,50 @@ def load_trained(path):
     return Trained(kp.PerceiverClassifier.from_preset(folder), recipe, classes, config)
 
 
-def probabilities(model, inputs):
-    """Class probabilities of a batch, float32 `(B, classes)`."""
+def probabilities(model, inputs, num_clips=1):
+    """Class probabilities of a batch.
+
+    Args:
+        model: `kp.PerceiverClassifier`.
+        inputs: what `Recipe.preprocess` and the batches of `Recipe.eval_dataset` have.
+        num_clips: int, K, `num_eval_clips` of the recipe. With more than one, inputs
+            are `(B, K, ...)`, and what counts is the mean over the clips.
+
+    Returns:
+        float32 array `(B, classes)`.
+    """
+    if num_clips > 1:
+        inputs = keras.tree.map_structure(
+            lambda x: keras.ops.reshape(x, (-1, *x.shape[2:])), inputs
+        )
     logits = model(inputs, training=False)
-    return keras.ops.convert_to_numpy(keras.ops.softmax(logits)).astype(np.float32)
+    rows = keras.ops.convert_to_numpy(keras.ops.softmax(logits)).astype(np.float32)
+    return rows.reshape(-1, num_clips, rows.shape[-1]).mean(axis=1)
+
+
+def evaluate(model, dataset, num_clips=1):
+    """The loss and the metrics of a compiled model.
+
+    Args:
+        model: compiled `kp.PerceiverClassifier`.
+        dataset: `tf.data.Dataset` of pairs, as `Recipe.eval_dataset` makes it.
+        num_clips: int, K, as for `probabilities`, which average over clips.
+
+    Returns:
+        Dict of floats, as `keras.Model.evaluate` has it.
+    """
+    if num_clips == 1:
+        return model.evaluate(dataset, verbose=0, return_dict=True)
+    model.reset_metrics()
+    losses, sizes, scores = [], [], {}
+    for inputs, labels in dataset:
+        rows = probabilities(model, inputs, num_clips)
+        logits = keras.ops.log(np.maximum(rows, np.finfo(np.float32).tiny))
+        losses.append(float(model.compute_loss(None, labels, logits)))
+        sizes.append(len(labels))
+        scores = model.compute_metrics(None, labels, logits)
+    scores = {name: float(value) for name, value in scores.items()}
+    return {**scores, "loss": float(np.average(losses, weights=sizes))}
 
 
 class Parser(argparse.ArgumentParser):

@@ -802,12 +802,22 @@ def test_text_agrees_with_the_published_code():
             "`segment_length` must be",
         ),
         (
-            lambda: kp.inputs.AudioInput((100,), kp.LearnedPositions(100, 3)),
+            lambda: kp.inputs.AudioInput((1000,), kp.LearnedPositions(100, 3)),
             "must be the grid of the content",
         ),
         (
             lambda: kp.inputs.VideoInput((2, 4, 4, 3), POSITIONS(4), patch_size=(2, 2)),
             "one for each of the 3 axes of the grid",
+        ),
+        (
+            lambda: kp.inputs.VideoInput(
+                (2, 4, 4, 3), POSITIONS(4), patch_size=(2, 5, 4)
+            ),
+            r"`patch_size` must not be larger .* patch_size=\(2, 5, 4\).* \(2, 4, 4\)",
+        ),
+        (
+            lambda: kp.inputs.AudioInput((100,), POSITIONS(4)),
+            "segment_length=\\(128,\\) for an input of \\(100,\\)",
         ),
         (
             lambda: kp.inputs.ImageInput((4, 4, 3), POSITIONS(4), projection_dim=0),

@@ -1,5 +1,6 @@
 """The recipe of sounds, and the spoken digits."""
 
+import dataclasses
 import importlib.util
 import json
 
@@ -106,6 +107,26 @@ def test_preprocess_is_what_evaluation_does(folder, recipe, tmp_path):
     json.loads(file.read_text())
 
 
+@pytest.mark.parametrize("recipe", [WAVE, MEL], ids=["wave", "mel"])
+def test_several_evaluation_clips(folder, recipe):
+    recipe = dataclasses.replace(recipe, num_eval_clips=5)
+    source = source_of(folder, "test")
+    batches = list(recipe.eval_dataset(source, batch_size=10))
+    assert [len(labels) for _, labels in batches] == [2] * (source.num_items // 2)
+    shape = (25, 16) if recipe.representation == "mel" else (1000,)
+    assert batches[0][0].shape == (2, 5, *shape)
+    # The five clips overlap, and the third is that of the middle.
+    ramp = np.linspace(-1, 1, 3000).astype(np.float32)
+    (clips,) = recipe.preprocess([ramp])
+    (middle,) = recipe.with_one_clip().preprocess([ramp])
+    np.testing.assert_allclose(clips[2], middle, atol=1e-6)
+    if recipe.representation == "wave":
+        starts = [0, 500, 1000, 1500, 2000]
+        for clip, start in zip(clips, starts, strict=True):
+            part = ramp[start : start + 1000]
+            np.testing.assert_allclose(clip, part / np.abs(part).max(), atol=1e-6)
+
+
 def test_broken_files_are_named(folder, tmp_path):
     for name in "ab":
         (tmp_path / name).mkdir()
@@ -135,6 +156,7 @@ def test_broken_files_are_named(folder, tmp_path):
     [
         ({"rate": 0}, "Received: rate=0"),
         ({"num_samples": 1.5}, "Received: num_samples=1.5"),
+        ({"num_eval_clips": 0}, "Received: num_eval_clips=0"),
         ({"representation": "mfcc"}, "Received: representation='mfcc'"),
         ({"num_mel_bins": 40}, "Waves have no spectrogram"),
         ({"representation": "mel"}, "Received: num_mel_bins=None"),

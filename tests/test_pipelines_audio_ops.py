@@ -61,6 +61,21 @@ def test_middle_fit():
     assert padded.tolist() == [0, 0, *sound, 0, 0]
 
 
+def test_several_clips_lie_all_over_a_sound():
+    sound = np.arange(1, 8, dtype=np.float32)
+    clips = run(audio_ops.middle_fit(3, 5), audio=sound)
+    assert clips.tolist() == [[n, n + 1, n + 2] for n in range(1, 6)]
+    padded = run(audio_ops.middle_fit(9, 3), audio=sound)
+    assert padded.tolist() == [[*sound, 0, 0], [0, *sound, 0], [0, 0, *sound]]
+    assert run(audio_ops.middle_fit(3, 1), audio=sound).tolist() == [[3, 4, 5]]
+
+
+def test_each_clip_has_a_peak_of_its_own():
+    clips = np.array([[0.1, -0.2], [0.5, 0.25], [0, 0]], np.float32)
+    peaked = run(audio_ops.normalize_peak(), audio=clips)
+    np.testing.assert_allclose(peaked, [[0.5, -1], [1, 0.5], [0, 0]])
+
+
 def test_random_fit_reaches_every_place():
     sound = np.arange(1, 5, dtype=np.float32)
     for length, places in ((2, 3), (4, 1), (7, 4)):
@@ -165,3 +180,5 @@ def test_cut_begins_at_the_start():
     assert run(op, audio=sound, rate=2, start=1.0).tolist() == [3, 4, 5]
     assert run(op, audio=sound, rate=2, start=3.0).tolist() == [7, 0, 0]
     assert run(op, audio=sound, rate=2, start=9.0).tolist() == [0, 0, 0]
+    clips = run(op, audio=sound, rate=2, start=np.array([0.0, 2.5], np.float32))
+    assert clips.tolist() == [[1, 2, 3], [6, 7, 0]]

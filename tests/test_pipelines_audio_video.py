@@ -1,5 +1,7 @@
 """The recipe of videos with sound, and the digits seen and heard."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -93,6 +95,19 @@ def test_evaluation_and_preprocess_agree(folder, tmp_path):
     assert load_recipe(file) == (RECIPE, ["a", "b"])
 
 
+def test_several_evaluation_clips_and_their_sounds(folder):
+    recipe = dataclasses.replace(RECIPE, num_eval_clips=4)
+    source = source_of(folder, "test")
+    (batch, labels), *_ = recipe.eval_dataset(source, batch_size=4 * source.num_items)
+    assert batch["video"].shape == (len(labels), 4, 5, 8, 8, 1)
+    assert batch["audio"].shape == (len(labels), 4, 500)
+    of_clips = {key: np.concatenate(value.numpy()) for key, value in batch.items()}
+    brightness, loudness = brightness_and_loudness(of_clips)
+    np.testing.assert_allclose(loudness, brightness / brightness[:, -1:], atol=0.02)
+    firsts = brightness[:4, 0]
+    assert (np.diff(firsts) > 0.1).all()
+
+
 def test_fields_are_found_from_the_videos(folder):
     recipe = AudioVideoRecipe.from_source(
         source_of(folder), audio={"rate": None}, video={"num_frames": 5}
@@ -118,8 +133,10 @@ def test_bad_arguments():
     video = VideoRecipe(
         num_frames=5, frame_stride=1, image_size=(8, 8), channels=1, num_eval_clips=2
     )
-    with pytest.raises(ValueError, match="Received: num_eval_clips=2"):
+    with pytest.raises(ValueError, match="Received: `video` with num_eval_clips=2"):
         AudioVideoRecipe(audio=RECIPE.audio, video=video)
+    with pytest.raises(ValueError, match="Received: num_eval_clips=0"):
+        AudioVideoRecipe(audio=RECIPE.audio, video=RECIPE.video, num_eval_clips=0)
     with pytest.raises(ValueError, match="Received: ndarray"):
         RECIPE.preprocess([np.zeros((5, 8, 8), np.uint8)])
 

@@ -38,7 +38,7 @@ def photo_source(photos, split="train"):
     return load_source(f"folder:{photos}", split)
 
 
-@pytest.mark.parametrize("crop", ["resize", "inception"])
+@pytest.mark.parametrize("crop", ["resize", "central", "inception"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_train_dataset(photos, crop, channels):
     source = photo_source(photos)
@@ -51,6 +51,11 @@ def test_train_dataset(photos, crop, channels):
             seed=seed,
             shift_pixels=2,
             flip=True,
+            rand_augment_layers=2,
+            brightness=0.2,
+            contrast=0.2,
+            saturation=0.2,
+            hue=0.1,
             **kwargs,
         )
         assert dataset.element_spec == (
@@ -65,9 +70,56 @@ def test_train_dataset(photos, crop, channels):
     assert (batches != first(1)).any()
     np.testing.assert_array_equal(batches[2:], first(0, 2, start_epoch=1))
     assert (batches[:2] != batches[2:]).any()
+    if crop != "inception":
+        np.testing.assert_allclose(batches, first(0, cache=True), atol=1e-6)
+
+
+def test_caching_changes_next_to_nothing_of_random_boxes(photos):
+    recipe = ImageRecipe(image_size=(24, 32), channels=3, crop="inception")
+    source = photo_source(photos)
+    decoded, of_the_box = (
+        next(iter(recipe.train_dataset(source, batch_size=8, seed=0, cache=cache)))[0]
+        for cache in (True, False)
+    )
     # Decoding only the box of a JPEG blends the colours at its border differently.
-    error = np.abs(batches - first(0, cache=True))
-    assert error.mean() < (1e-6 if crop == "resize" else 0.005)
+    assert np.abs(decoded - of_the_box).mean() < 0.005
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [
+        {"rand_augment_layers": 4},
+        {"rand_augment_layers": 1, "rand_augment_magnitude": 10.0},
+        {"brightness": 0.3},
+        {"contrast": 0.3},
+        {"saturation": 0.3},
+        {"hue": 0.2},
+    ],
+)
+def test_each_augmentation_changes_the_images(photos, augmentation):
+    recipe = ImageRecipe(image_size=(24, 32), channels=3)
+    source = photo_source(photos)
+    plain, changed = (
+        next(iter(recipe.train_dataset(source, batch_size=8, seed=0, **kwargs)))[0]
+        for kwargs in ({}, augmentation)
+    )
+    assert -1 <= np.min(changed) and np.max(changed) <= 1
+    assert np.abs(plain - changed).mean() > 0.01
+
+
+def test_central_crops_are_the_evaluation_of_inception(photos):
+    source = photo_source(photos, "test")
+    central, inception = (
+        ImageRecipe(image_size=(24, 20), channels=3, crop=crop)
+        for crop in ("central", "inception")
+    )
+    ((expected, _),) = inception.eval_dataset(source, batch_size=99)
+    ((found, _),) = central.eval_dataset(source, batch_size=99)
+    np.testing.assert_array_equal(found, expected)
+    count = source.num_items
+    (trained, _), *_ = central.train_dataset(source, batch_size=count, seed=0).take(1)
+    for image in trained:
+        assert min(np.abs(image - other).max() for other in expected) < 1e-6
 
 
 def test_evaluation_covers_each_digit_unchanged(mnist):
@@ -177,9 +229,16 @@ class TestFromSource:
         ({"image_size": (28, 0)}, "Received: image_size=0"),
         ({"image_size": (28, 28.0)}, "Received: image_size=28.0"),
         ({"channels": 2}, "one of 1, 3. Received: channels=2"),
-        ({"crop": "center"}, "'resize', 'inception'. Received: crop='center'"),
+        ({"crop": "center"}, "'central', 'inception'. Received: crop='center'"),
         ({"shift_pixels": -1}, "Received: shift_pixels=-1"),
         ({"shift_pixels": 28}, r"\(28, 30\). Received: shift_pixels=28"),
+        ({"rand_augment_layers": -1}, "Received: rand_augment_layers=-1"),
+        (
+            {"rand_augment_magnitude": 31},
+            r"in \[0, 30\]. Received: rand_augment_magnitude=31",
+        ),
+        ({"brightness": 1.0}, r"in \[0, 1\). Received: brightness=1.0"),
+        ({"hue": 0.6}, r"`hue` must be a number in \[0, 0.5\]. Received: hue=0.6"),
         ({"value_range": (1, 0)}, r"Received: value_range=\(1, 0\)"),
         ({"value_range": (0, float("inf"))}, r"Received: value_range=\(0, inf\)"),
         ({"value_range": 1}, "Received: value_range=1"),

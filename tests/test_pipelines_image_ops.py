@@ -244,6 +244,45 @@ class TestRandomOps:
         assert len(seeds) == 20 * len(names)
 
 
+class TestColourJitter:
+    @pytest.mark.parametrize("name", ["brightness", "contrast", "saturation", "hue"])
+    def test_each_colour_moves_as_far_as_it_says(self, name):
+        op = image_ops.colour_jitter(**{name: 0.3})
+        small = CHINA[::20, ::20].astype(np.float32) / 255
+        # In the middle of the range, where nothing is cut off.
+        small = 0.35 + 0.3 * small
+        run_image(op, small)
+        most = np.unravel_index(np.argmax(saturations(small)), small.shape[:2])
+        measure = {
+            "brightness": lambda x: np.mean(x - small),
+            "contrast": lambda x: np.std(x[..., 0]) / np.std(small[..., 0]) - 1,
+            "saturation": lambda x: (
+                np.mean(saturations(x)) / np.mean(saturations(small)) - 1
+            ),
+            "hue": lambda x: hue_distance(x[most], small[most]),
+        }[name]
+        moves = [
+            measure(op({"image": small, "seed": tf.constant([n, 1])})["image"].numpy())
+            for n in range(60)
+        ]
+        assert -0.301 < min(moves) < -0.2 and 0.2 < max(moves) < 0.301
+
+    def test_of_images_of_one_channel_only_light_changes(self):
+        grey = CHINA[::20, ::20, :1]
+        op = image_ops.colour_jitter(saturation=0.5, hue=0.5)
+        np.testing.assert_allclose(run_image(op, grey), grey / 255, atol=1e-6)
+
+
+def saturations(image):
+    return 1 - image.min(axis=-1) / image.max(axis=-1)
+
+
+def hue_distance(colour, other):
+    """From one colour to another, in turns of the colour wheel."""
+    hues = [tf.image.rgb_to_hsv(x)[0].numpy() for x in (colour, other)]
+    return (hues[0] - hues[1] + 0.5) % 1 - 0.5
+
+
 class TestScaleAndKeep:
     def test_scale(self):
         grey = np.array([0, 51, 255], np.uint8).reshape(1, 3, 1)

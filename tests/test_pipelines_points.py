@@ -169,6 +169,20 @@ class TestOps:
         np.testing.assert_array_equal(first, again)
         assert (first != other).any()
 
+    @pytest.mark.parametrize("repeat", [False, True])
+    def test_dropping_points(self, repeat):
+        drop = point_ops.drop_at_random(0.5, repeat)
+        kept = []
+        for seed in range(60):
+            points = drop(example(seed=seed))["points"].numpy()
+            count = len({tuple(row) for row in points.tolist()})
+            assert len(points) == (50 if repeat else count)
+            np.testing.assert_array_equal(points[:count], CENTERED[:count])
+            kept.append(count)
+        assert 25 <= min(kept) < 30 and 45 < max(kept) <= 50
+        one = example(CENTERED[:1])
+        assert len(point_ops.drop_at_random(0.99, repeat)(one)["points"]) == 1
+
     def test_normalize(self):
         cloud = np.hstack([CLOUD * 7 + 3, NORMALS])
         points = point_ops.normalize()(example(cloud))["points"].numpy()
@@ -288,7 +302,7 @@ class TestRecipe:
         source = load()
         recipe = PointsRecipe.from_source(source, num_points=num_points)
         assert recipe.use_mask == (num_points == 25)
-        kwargs = {"rotation": "any", "scale": 0.01, "jitter_std": 0.01}
+        kwargs = {"rotation": "any", "scale": 0.01, "jitter_std": 0.01, "dropout": 0.3}
         runs = [
             recipe.train_dataset(source, batch_size=4, seed=0, cache=cache, **kwargs)
             for cache in (False, True)
@@ -366,6 +380,7 @@ class TestRecipe:
             (lambda: RECIPE.training_ops(rotation="w"), "rotation='w'"),
             (lambda: RECIPE.training_ops(scale=1), "scale=1"),
             (lambda: RECIPE.training_ops(jitter_std=-1), "jitter_std=-1"),
+            (lambda: RECIPE.training_ops(dropout=1.0), "dropout=1.0"),
             (
                 lambda: RECIPE.preprocess(CLOUD),
                 r"as points\[None\]",

@@ -107,10 +107,17 @@ def test_a_frame_rate_gives_all_videos_the_same_pace(folder):
 
 def test_several_evaluation_clips(folder):
     recipe = dataclasses.replace(RECIPE, num_eval_clips=4)
-    ((clips, _),) = recipe.eval_dataset(source_of(folder, "test"), batch_size=9)
+    source = source_of(folder, "test")
+    # A batch has as many clips, whosever they are.
+    batches = list(recipe.eval_dataset(source, batch_size=9))
+    assert [len(labels) for _, labels in batches] == [2] * (source.num_items // 2)
+    clips, _ = batches[0]
     assert clips.shape[1:] == (4, 5, 16, 64, 1)
     first, *_, last = numbers(clips[0])
     assert first == [0, 2, 4, 6, 8] and last[-1] >= 29
+    (one, *_), *_ = recipe.eval_dataset(source, batch_size=1)
+    np.testing.assert_array_equal(one, clips[:1])
+    assert recipe.with_one_clip() == RECIPE.with_one_clip() == RECIPE
 
 
 def test_preprocess_is_evaluation(folder):
@@ -142,6 +149,21 @@ def test_inception_crops_are_boxes_of_the_frames(folder):
         recipe.train_dataset(source, batch_size=8, seed=0, cache=True)
 
 
+@pytest.mark.parametrize("cache", [False, True])
+def test_central_crops_are_the_middle_in_training_too(folder, cache):
+    recipe = dataclasses.replace(RECIPE, crop="central", num_frames=30, frame_stride=1)
+    source = source_of(folder, "test")
+    kwargs = {"batch_size": 1, "seed": 0, "cache": cache}
+    clips, _ = next(iter(recipe.train_dataset(source, **kwargs)))
+    (middle, _), *_ = dataclasses.replace(recipe, crop="inception").eval_dataset(
+        source, batch_size=99
+    )
+    # All clips begin at one of the first 8 frames, and all frames are known.
+    frames = {frame.tobytes() for video in middle.numpy() for frame in video}
+    shared = [frame.tobytes() in frames for frame in clips.numpy()[0]]
+    assert sum(shared) > 20
+
+
 def test_augmentation_is_the_same_for_all_frames(arrays):
     still = np.repeat(np.asarray(numbered_frames(6))[:, None], 12, axis=1)
     source = source_from_columns(
@@ -159,6 +181,7 @@ def test_augmentation_is_the_same_for_all_frames(arrays):
                 brightness=0.2,
                 contrast=0.2,
                 saturation=0.2,
+                hue=0.2,
             )
         )
     )
@@ -208,6 +231,25 @@ class TestFromSource:
                 (clip + 1) * 127.5, tf.cast(item["video"], tf.float32), atol=1e-4
             )
 
+    def test_a_stump_does_not_decide_for_all(self, tmp_path):
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            for number in range(20):
+                count = 2 if (name, number) == ("a", 3) else 12
+                path = tmp_path / name / f"{number}.mkv"
+                write_video(path, numbered_frames(count), codec="ffv1")
+        source = load_source(
+            f"folder:{tmp_path}",
+            "train",
+            modality="video",
+            validation_fraction=0,
+            test_fraction=0,
+        )
+        recipe = VideoRecipe.from_source(source, image_size=(16, 64), channels=1)
+        assert recipe.num_frames == 12
+        stump = tmp_path / "a" / "3.mkv"
+        assert numbers(recipe.preprocess([stump])) == [[0, *[1] * 11]]
+
     def test_videos_in_memory_have_no_rate(self, arrays):
         with pytest.raises(ValueError, match="`frame_rate` needs video files.*arrays"):
             VideoRecipe.from_source(arrays, frame_rate=10)
@@ -231,7 +273,7 @@ def test_a_recipe_is_saved_beside_a_model(tmp_path):
         ({"num_eval_clips": 0}, "`num_eval_clips` must be a positive integer"),
         ({"image_size": 32}, "`image_size` must be a pair"),
         ({"channels": 2}, "`channels` must be one of 1, 3"),
-        ({"crop": "centre"}, "`crop` must be one of 'resize', 'inception'"),
+        ({"crop": "centre"}, "`crop` must be one of 'resize', 'central'"),
     ],
 )
 def test_wrong_fields(fields, sentence):
@@ -245,6 +287,7 @@ def test_wrong_fields(fields, sentence):
         ({"shift_pixels": 16}, "`shift_pixels` must be less than both sides"),
         ({"brightness": 1.0}, "`brightness` must be a number in"),
         ({"contrast": "much"}, "`contrast` must be a number in"),
+        ({"hue": 0.7}, r"`hue` must be a number in \[0, 0.5\]"),
     ],
 )
 def test_wrong_augmentation(augmentation, sentence):

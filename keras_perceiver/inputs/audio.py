@@ -39,6 +39,7 @@ class AudioInput(GridInput):
     """
 
     input_name = "audio"
+    patch_name = "segment_length"
     kind = "waves"
     axes = ("samples",)
 

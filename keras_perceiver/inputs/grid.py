@@ -46,6 +46,7 @@ class GridInput(TensorAdapter):
     """
 
     input_name = "grid"
+    patch_name = "patch_size"
 
     def __init__(
         self,
@@ -59,7 +60,9 @@ class GridInput(TensorAdapter):
         # Before the rest, since the shape of the content depends on both.
         shape = self.checked_shape(shape)
         if patch_size is not None:
-            patch_size = _per_axis(patch_size, len(self._shape_on_grid(shape)) - 1)
+            grid = self._shape_on_grid(shape)[:-1]
+            patch_size = _per_axis(patch_size, len(grid))
+            self._check_patch(patch_size, grid)
         if projection_dim is not None:
             check_positive(projection_dim=projection_dim)
         self.patch_size = patch_size
@@ -102,6 +105,16 @@ class GridInput(TensorAdapter):
             "patch_size": self.patch_size,
             "projection_dim": self.projection_dim,
         }
+
+    def _check_patch(self, patch_size, grid):
+        # One that is larger is a mistake, and its channels may not fit in memory.
+        sizes = zip(patch_size, grid, strict=True)
+        if any(size is not None and own > size for own, size in sizes):
+            raise ValueError(
+                f"`{self.patch_name}` must not be larger than the input along any "
+                f"axis. Received: {self.patch_name}={patch_size} for an input of "
+                f"{tuple(grid)}"
+            )
 
     # What subclasses change whose raw tensors are no grid with channels yet.
 

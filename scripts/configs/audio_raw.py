@@ -23,6 +23,9 @@ def get_config():
     recipe.rate = config_dict.placeholder(int)
     recipe.num_samples = config_dict.placeholder(int)
     recipe.representation = "wave"
+    # Over how many overlapping clips the predictions of a tested sound are averaged.
+    # Validation during training always has one.
+    recipe.num_eval_clips = 1
     config.data.augmentation = augmentation = config_dict.ConfigDict()
     augmentation.speed = 0.15
     augmentation.shift_seconds = 0.05

@@ -20,6 +20,10 @@ def get_config():
         config.data.recipe[name] = own.data.recipe
         config.data.augmentation[name] = own.data.augmentation
         config.adapter[name] = own.adapter
+        del config.data.recipe[name].num_eval_clips
+    # Over how many overlapping clips the predictions of a tested video are averaged;
+    # 16 in the paper. Validation during training always has one.
+    config.data.recipe.num_eval_clips = 1
     # Frames, rows and columns of a patch.
     config.adapter.video.patch_size = (2, 4, 4)
     # Channels that tell the modalities apart, and the rate at which training hides

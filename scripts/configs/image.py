@@ -17,10 +17,19 @@ def get_config():
     config.modality = "image"
     config.data.recipe.image_size = config_dict.placeholder(tuple)
     config.data.recipe.channels = config_dict.placeholder(int)
+    # "resize", "central" or "inception": random boxes, as for ImageNet.
     config.data.recipe.crop = "resize"
     config.data.recipe.value_range = (-1.0, 1.0)
-    config.data.augmentation.shift_pixels = 2
-    config.data.augmentation.flip = False
+    config.data.augmentation = augmentation = config_dict.ConfigDict()
+    augmentation.shift_pixels = 2
+    augmentation.flip = False
+    # How many operations of RandAugment; on ImageNet 4 of magnitude 5.
+    augmentation.rand_augment_layers = 0
+    augmentation.rand_augment_magnitude = 5.0
+    augmentation.brightness = 0.0
+    augmentation.contrast = 0.0
+    augmentation.saturation = 0.0
+    augmentation.hue = 0.0
     config.adapter.num_bands = 12
     # Seed of one random order for the pixels of all images; they keep their positions.
     config.adapter.permutation_seed = config_dict.placeholder(int)

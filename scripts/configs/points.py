@@ -29,6 +29,7 @@ def get_config():
     # As the paper trains on ModelNet40.
     config.data.augmentation.scale = 0.01
     config.data.augmentation.jitter_std = 0.0
+    config.data.augmentation.dropout = 0.0
     config.adapter.num_bands = 16
     config.adapter.max_resolution = 32
     # Each head of a latent looks at another part of space.

@@ -25,7 +25,11 @@ def get_config():
     recipe.frame_rate = config_dict.placeholder(float)
     recipe.image_size = config_dict.placeholder(tuple)
     recipe.channels = config_dict.placeholder(int)
+    # "resize", "central" or "inception": random boxes, as for ImageNet.
     recipe.crop = "resize"
+    # Over how many overlapping clips the predictions of a tested video are averaged;
+    # 16 in the paper. Validation during training always has one.
+    recipe.num_eval_clips = 1
     recipe.value_range = (-1.0, 1.0)
     config.data.augmentation = augmentation = config_dict.ConfigDict()
     augmentation.shift_pixels = 2
@@ -34,6 +38,7 @@ def get_config():
     augmentation.brightness = 0.0
     augmentation.contrast = 0.0
     augmentation.saturation = 0.0
+    augmentation.hue = 0.0
     config.adapter.num_bands = 8
     # (frames, rows, columns) of an input; None: each pixel is one.
     config.adapter.patch_size = config_dict.placeholder(tuple)

@@ -1,0 +1,110 @@
+"""A trained model's answers: one for each example, however many clips it has."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import evaluate
+import keras_perceiver as kp
+import predict
+from sound_files import encode_sound, tone
+from test_train import pytestmark, run  # noqa: F401
+from trained import evaluate as evaluate_model
+from trained import probabilities
+
+
+@pytest.fixture(scope="module")
+def model():
+    adapter = kp.inputs.VideoInput((2, 3, 4, 1), kp.FourierPositions(2))
+    backbone = kp.PerceiverBackbone(
+        adapter,
+        num_latents=3,
+        latent_dim=8,
+        num_cross_attends=1,
+        num_latent_blocks=1,
+        num_layers_per_block=1,
+        num_self_heads=2,
+    )
+    model = kp.PerceiverClassifier(backbone, 3)
+    # Answers that differ: those of a new model are all about alike.
+    model.output_layer.kernel.assign(model.output_layer.kernel * 20)
+    return model
+
+
+@pytest.fixture
+def clips(rng):
+    """Five examples of four clips, and their labels."""
+    return rng.uniform(-1, 1, (5, 4, 2, 3, 4, 1)).astype("float32"), np.arange(5) % 3
+
+
+def test_probabilities_are_the_mean_over_the_clips(model, clips):
+    clips, _ = clips
+    found = probabilities(model, clips, num_clips=4)
+    of_each = np.stack([probabilities(model, clips[:, k]) for k in range(4)])
+    assert found.shape == (5, 3) and np.ptp(of_each, axis=0).max() > 0.01
+    np.testing.assert_allclose(found, of_each.mean(axis=0), atol=1e-6)
+    expected = keras.ops.softmax(model(clips[:, 0]))
+    np.testing.assert_allclose(of_each[0], expected, atol=1e-7)
+
+
+def test_probabilities_of_several_inputs(rng):
+    logits = rng.normal(size=(5, 4, 3)).astype("float32")
+    found = probabilities(lambda inputs, training: inputs["a"], {"a": logits}, 4)
+    expected = keras.ops.softmax(logits).numpy().mean(axis=1)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_evaluation_counts_an_example_once(model, clips):
+    clips, labels = clips
+
+    def batches(inputs):
+        return tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(2)
+
+    rows = probabilities(model, clips, num_clips=4)
+    scores = evaluate_model(model, batches(clips), num_clips=4)
+    assert scores.keys() == {"loss", "accuracy"}
+    assert scores["accuracy"] == pytest.approx(np.mean(rows.argmax(axis=1) == labels))
+    loss = -np.log(rows[np.arange(5), labels]).mean()
+    assert scores["loss"] == pytest.approx(loss, rel=1e-5)
+    # Copies of a clip say what the clip says.
+    alone = evaluate_model(model, batches(clips[:, 0]))
+    copies = np.repeat(clips[:, :1], 4, axis=1)
+    assert evaluate_model(model, batches(copies), 4) == pytest.approx(alone, rel=1e-5)
+
+
+def test_scripts_average_over_clips(tmp_path, capsys):
+    sounds, workdir = tmp_path / "sounds", tmp_path / "run"
+    for name, frequency in (("low", 200.0), ("high", 900.0)):
+        (sounds / name).mkdir(parents=True)
+        for number in range(10):
+            sound = tone(4000, 0.3 + 0.01 * number, frequency)
+            data = encode_sound(sound, 4000, "wav", "pcm_s16le")
+            (sounds / name / f"{number}.wav").write_bytes(data)
+    done = run(
+        workdir,
+        sounds,
+        "--config.epochs=2",
+        "--config.data.recipe.num_samples=512",
+        "--config.data.recipe.num_eval_clips=3",
+        "--config.model.num_cross_heads=1",
+        "--config.model.cross_qk_dim=8",
+        config="audio_raw",
+    )
+    assert done.returncode == 0, done.stderr
+    metrics = json.loads((workdir / "metrics.json").read_text())
+    flags = [f"--model={workdir}", f"--source=folder:{sounds}"]
+    assert evaluate.main([*flags, f"--output={tmp_path}"]) == 0
+    evaluation = json.loads((tmp_path / "evaluation.json").read_text())
+    assert evaluation["items"] == metrics["test_items"] == 4
+    assert evaluation["accuracy"] == pytest.approx(metrics["test_accuracy"])
+    capsys.readouterr()
+    files = [str(sounds / "low" / f"{number}.wav") for number in range(2)]
+    assert predict.main([f"--model={workdir}", "--json", *files]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [line["file"] for line in lines] == files
+    for line in lines:
+        total = sum(answer["probability"] for answer in line["top"])
+        assert total == pytest.approx(1, abs=1e-5)
