@@ -60,9 +60,13 @@ def load_trained(path):
 
 
 def probabilities(model, inputs):
-    """Class probabilities of a batch, float32 `(B, classes)`."""
+    """Class probabilities of a batch, float32 `(B, classes)`.
+
+    They add up to 1, unless the model is multi-label: then each class has its own.
+    """
     logits = model(inputs, training=False)
-    return keras.ops.convert_to_numpy(keras.ops.softmax(logits)).astype(np.float32)
+    normalize = keras.ops.sigmoid if model.multi_label else keras.ops.softmax
+    return keras.ops.convert_to_numpy(normalize(logits)).astype(np.float32)
 
 
 class Parser(argparse.ArgumentParser):

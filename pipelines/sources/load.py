@@ -25,7 +25,8 @@ def load_source(
     fractions they are always the same, in the same order.
 
     Args:
-        spec: "builtin:NAME", "folder:PATH" or "tfds:NAME".
+        spec: "builtin:NAME", "folder:PATH" or "tfds:NAME". A folder holds class
+            folders, or a file labels.csv.
         split: "train", "validation" or "test".
         modality: str, the kind of data, a key of `MODALITIES`.
         seed: int in [0, 2**32), for splits drawn at random.

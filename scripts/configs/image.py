@@ -21,5 +21,10 @@ def get_config():
     config.data.recipe.value_range = (-1.0, 1.0)
     config.data.augmentation.shift_pixels = 2
     config.data.augmentation.flip = False
+    # Alpha of the shares in which examples are mixed (0: not at all): by MixUp as 0.2,
+    # by CutMix as 1; by both, half of a batch each. The metrics of training are then of
+    # mixed examples.
+    config.data.augmentation.mixup = 0.0
+    config.data.augmentation.cutmix = 0.0
     config.adapter.num_bands = 12
     return config
