@@ -64,34 +64,45 @@ def load_labels_file(root, split, rule, modality):
     _check_labels(rows, classes, multi_label, root)
     rows_of = _rows_of_splits(rows, root)
     _check_classes_of_training(rows_of, classes, root)
-    if rows_of.get("test") is not None:
-        rule = dataclasses.replace(rule, test_fraction=0)
-    if rows_of.get("validation") is not None:
-        rule = dataclasses.replace(rule, validation_fraction=0)
-    chosen = rows_of.get(split)
-    if split == "train" or chosen is None:
-        members = rows_of["train"]
-        if multi_label:
-            positions = random_split(len(members), split, rule)
-        else:
-            labels = [classes.index(*row.labels) for row in members]
-            positions = stratified_split(labels, split, rule, classes)
-        chosen = [members[position] for position in positions]
-    number = {name: i for i, name in enumerate(classes)}
-    if multi_label:
-        labels = np.zeros((len(chosen), len(classes)), np.uint8)
-        for i, row in enumerate(chosen):
-            labels[i, [number[name] for name in row.labels]] = 1
-        if split == "train":
-            _warn_of_absent(labels, classes, root)
-    else:
-        labels = np.array([number[name] for row in chosen for name in row.labels])
+    chosen = _choose(rows_of, split, rule, classes, multi_label)
+    labels = _vectors(chosen, classes) if multi_label else _numbers(chosen, classes)
+    if multi_label and split == "train":
+        _warn_of_absent(labels, classes, root)
     return source_from_columns(
         {"path": [row.path for row in chosen]},
         labels,
         classes=[printable(os.fsencode(name)) for name in classes],
         name=f"folder:{printable(root)}",
     )
+
+
+def _choose(rows_of, split, rule, classes, multi_label):
+    """The rows of a split: those of the file, or a part of those of the training."""
+    if split != "train" and split in rows_of:
+        return rows_of[split]
+    given = {f"{name}_fraction": 0 for name in rows_of if name != "train"}
+    rule = dataclasses.replace(rule, **given)
+    rows = rows_of["train"]
+    if multi_label:
+        positions = random_split(len(rows), split, rule)
+    else:
+        positions = stratified_split(_numbers(rows, classes), split, rule, classes)
+    return [rows[position] for position in positions]
+
+
+def _numbers(rows, classes):
+    """The number of the one label of each row, int (n,)."""
+    number = {name: i for i, name in enumerate(classes)}
+    return np.array([number[name] for row in rows for name in row.labels])
+
+
+def _vectors(rows, classes):
+    """The labels of each row as 0 and 1, uint8 (n, E)."""
+    number = {name: i for i, name in enumerate(classes)}
+    vectors = np.zeros((len(rows), len(classes)), np.uint8)
+    for vector, row in zip(vectors, rows, strict=True):
+        vector[[number[name] for name in row.labels]] = 1
+    return vectors
 
 
 def _place(root, line=None):
