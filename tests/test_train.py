@@ -282,7 +282,7 @@ def multi_label(tmp_path_factory):
     (folder / "labels.csv").write_text("\n".join(lines))
     workdir = folder / "run"
     output = io.StringIO()
-    with contextlib.redirect_stdout(output), pytest.warns(UserWarning) as _:
+    with contextlib.redirect_stdout(output):
         run_here(
             workdir,
             folder,
