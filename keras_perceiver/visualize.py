@@ -81,19 +81,20 @@ def plot_attention_maps(model, images, path, latents_per_cross_attend=3):
     drawing.savefig(path, dpi=120)
 
 
-def plot_learning_curves(history, path):
-    """Draws loss and accuracy over the epochs, for training and validation.
+def plot_learning_curves(history, path, metric="accuracy"):
+    """Draws the loss and a metric over the epochs, for training and validation.
 
     Args:
         history: dict from the names that `keras.Model.fit` logs to lists with one
             value for each epoch.
         path: where to write the PNG.
+        metric: str, such as `"accuracy"`.
     """
     from matplotlib import figure
 
     epochs = np.arange(1, len(history["loss"]) + 1)
     drawing = figure.Figure(figsize=(9, 3.5))
-    for axis, name in zip(drawing.subplots(1, 2), ("loss", "accuracy"), strict=True):
+    for axis, name in zip(drawing.subplots(1, 2), ("loss", metric), strict=True):
         for key, label in ((name, "training"), (f"val_{name}", "validation")):
             if key in history:
                 axis.plot(epochs, history[key], label=label)

@@ -56,6 +56,7 @@ class AudioRecipe(Recipe):
 
     modality: ClassVar[str] = "audio"
     inputs: ClassVar[str] = "audio"
+    mixing: ClassVar[tuple[str, ...]] = ("mixup",)
 
     rate: int
     num_samples: int

@@ -41,6 +41,7 @@ class AudioVideoRecipe(Recipe):
 
     modality: ClassVar[str] = "audio_video"
     inputs: ClassVar[tuple[str, ...]] = ("audio", "video")
+    mixing: ClassVar[tuple[str, ...]] = ("mixup",)
 
     audio: AudioRecipe
     video: VideoRecipe

@@ -1,8 +1,9 @@
 """Batches out of a source: endless and resumable to train, finite to evaluate.
 
 Examples pass through steps such as those of `image_ops`. All that is random follows
-from (seed, epoch, index of the example), so a run that starts at epoch 7 sees just
-what a run from epoch 0 sees from its epoch 7 on.
+from (seed, epoch, index of the example), or from the seed and the number of the batch,
+so a run that starts at epoch 7 sees just what a run from epoch 0 sees from its epoch 7
+on.
 
 Under a `tf.distribute` strategy of several workers that is given these batches, each
 worker makes all of them and takes its share (`AutoShardPolicy.DATA`), so that together
@@ -55,6 +56,7 @@ def train_batches(
     cached_ops=(),
     shuffle_buffer=None,
     inputs="image",
+    mix=None,
     skip_unreadable=False,
     num_parallel_calls=tf.data.AUTOTUNE,
 ):
@@ -73,18 +75,21 @@ def train_batches(
             of them, or `ENCODED_SHUFFLE_BUFFER` of those that are too large for that.
         inputs: str, the entry of an example that goes into the batch; or a tuple of
             them, for a dict of inputs.
+        mix: function from (inputs, labels, seed) of a batch to a pair (inputs,
+            labels); its seed is an int64 tensor of shape (2,), different in each batch.
         skip_unreadable: bool, whether examples that cannot be read are replaced by
             others of the same epoch; else they raise.
         num_parallel_calls: int, how many examples are processed at a time.
 
     Returns:
         `tf.data.Dataset` of pairs (inputs, label): inputs of shape (batch_size, ...)
-        and labels int32 of shape (batch_size,).
+        and labels of shape (batch_size, ...), as in the examples.
 
     Raises:
         ValueError: if an argument is out of its range.
     """
-    examples_per_epoch = steps_per_epoch(source, batch_size) * batch_size
+    num_steps = steps_per_epoch(source, batch_size)
+    examples_per_epoch = num_steps * batch_size
     check_seed(seed)
     check_integer("start_epoch", start_epoch, 0)
     if shuffle_buffer is not None:
@@ -102,6 +107,7 @@ def train_batches(
             shuffle_buffer = min(shuffle_buffer, ENCODED_SHUFFLE_BUFFER)
     fold_in = tf.random.experimental.stateless_fold_in
     run_seed = tf.constant([seed, 0], tf.int64)
+    batches_seed = tf.constant([seed, 1], tf.int64)
 
     def shuffled_epoch(epoch):
         # The order also depends on the seed of the graph, which is a copy of the
@@ -137,11 +143,18 @@ def train_batches(
     examples = tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(shuffled_epoch)
     if not skip_unreadable:
         examples = processed(examples)
+    # Whole epochs of whole batches: no batch mixes two epochs.
+    batches = examples.batch(batch_size, drop_remainder=True)
+    if mix is not None:
+        batches = batches.enumerate(start_epoch * num_steps).map(
+            lambda step, batch: mix(*batch, fold_in(batches_seed, step)),
+            num_parallel_calls,
+            deterministic=True,
+        )
     return (
-        examples
-        # Whole epochs of whole batches: no batch mixes two epochs.
-        .batch(batch_size, drop_remainder=True)
-        .apply(tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY))
+        batches.apply(
+            tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)
+        )
         .prefetch(tf.data.AUTOTUNE)
         .with_options(_options(source))
     )
@@ -162,7 +175,7 @@ def eval_batches(
 
     Returns:
         `tf.data.Dataset` of pairs (inputs, label): inputs of shape (n, ...) and
-        labels int32 of shape (n,), where n <= `batch_size`.
+        labels of shape (n, ...), as in the examples, where n <= `batch_size`.
 
     Raises:
         ValueError: if `batch_size` is not positive.

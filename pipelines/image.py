@@ -47,6 +47,7 @@ class ImageRecipe(Recipe):
 
     modality: ClassVar[str] = "image"
     inputs: ClassVar[str] = "image"
+    mixing: ClassVar[tuple[str, ...]] = ("mixup", "cutmix")
 
     image_size: tuple[int, int]
     channels: int

@@ -3,6 +3,7 @@
 import abc
 import contextlib
 import dataclasses
+import functools
 import os
 from typing import ClassVar
 
@@ -12,6 +13,8 @@ import tensorflow as tf
 from pipelines.checks import check_integer
 from pipelines.dataset import chain, eval_batches, steps_per_epoch, train_batches
 from pipelines.errors import READING_ERRORS, broken, describe_failure, find_broken
+from pipelines.labels import one_hot as one_hot_labels
+from pipelines.mixing import check_mixing, mix
 from pipelines.sources.modalities import MODALITIES
 
 
@@ -28,6 +31,7 @@ class Recipe(abc.ABC):
         modality: str, a key of `MODALITIES`.
         inputs: str, the entry of an example that goes into the batch; or a tuple of
             them, which makes the batch's inputs a dict.
+        mixing: tuple of str, those of "mixup" and "cutmix" that its examples can take.
         num_eval_clips: int, K, a field of the modalities that have a time. With more
             than one, evaluation has K overlapping clips of each example, `(K, ...)`,
             whose predictions are to be averaged; the paper has 16 (section 4.2).
@@ -36,6 +40,7 @@ class Recipe(abc.ABC):
     modality: ClassVar[str]
     inputs: ClassVar[str | tuple[str, ...]]
     num_eval_clips: ClassVar[int] = 1
+    mixing: ClassVar[tuple[str, ...]] = ()
 
     def __post_init__(self):
         # As tuples, from whatever a config or a JSON file has.
@@ -107,6 +112,9 @@ class Recipe(abc.ABC):
         start_epoch=0,
         cache=False,
         skip_unreadable=False,
+        one_hot=False,
+        mixup=0.0,
+        cutmix=0.0,
         **augmentation,
     ):
         """Augmented training batches without end, `steps_per_epoch` in each epoch.
@@ -120,16 +128,24 @@ class Recipe(abc.ABC):
                 epoch.
             skip_unreadable: bool, whether items that cannot be read are replaced by
                 others of the same epoch; else they raise.
+            one_hot: bool, whether labels are vectors.
+            mixup: float, alpha of MixUp, after which labels are vectors; 0 is none.
+            cutmix: float, alpha of CutMix, likewise; see `pipelines.mixing.mix`.
             **augmentation: as `training_ops` of the modality takes it.
 
         Returns:
             `tf.data.Dataset` of pairs (inputs, label): inputs of shape
-            (batch_size, ...) and int32 labels of shape (batch_size,).
+            (batch_size, ...) and int32 labels of shape (batch_size,), or float32
+            (batch_size, E) where they are vectors or the source is multi-label.
 
         Raises:
             ValueError: if an argument is out of its range.
         """
+        check_mixing(self, mixup, cutmix)
+        mixes = bool(mixup or cutmix)
         cached_ops, ops = self.training_ops(cache=cache, **augmentation)
+        if one_hot or mixes:
+            ops = [*ops, one_hot_labels(len(source.classes))]
         return train_batches(
             source,
             batch_size=batch_size,
@@ -138,30 +154,36 @@ class Recipe(abc.ABC):
             start_epoch=start_epoch,
             cached_ops=cached_ops,
             inputs=self.inputs,
+            mix=functools.partial(mix, mixup=mixup, cutmix=cutmix) if mixes else None,
             skip_unreadable=skip_unreadable,
         )
 
-    def eval_dataset(self, source, *, batch_size):
+    def eval_dataset(self, source, *, batch_size, one_hot=False):
         """Each example once, in the order of the source, without augmentation.
 
         Args:
             source: `Source` of the modality.
             batch_size: int, the number of examples in a batch, or of clips where
                 an example has several; at least one example.
+            one_hot: bool, whether labels are vectors.
 
         Returns:
             `tf.data.Dataset` of pairs (inputs, label): inputs of shape (n, ...), or
             (n, K, ...) of several clips, and int32 labels of shape (n,),
-            n <= `batch_size`.
+            n <= `batch_size`, or float32 (n, E) where they are vectors or the source
+            is multi-label.
 
         Raises:
             ValueError: if `batch_size` is out of its range.
         """
         check_integer("batch_size", batch_size, 1)
+        ops = self.evaluation_ops()
+        if one_hot:
+            ops = [*ops, one_hot_labels(len(source.classes))]
         return eval_batches(
             source,
             batch_size=max(1, batch_size // self.num_eval_clips),
-            ops=self.evaluation_ops(),
+            ops=ops,
             inputs=self.inputs,
         )
 

@@ -63,6 +63,7 @@ class VideoRecipe(Recipe):
 
     modality: ClassVar[str] = "video"
     inputs: ClassVar[str] = "video"
+    mixing: ClassVar[tuple[str, ...]] = ("mixup", "cutmix")
 
     num_frames: int
     frame_stride: int | None = None

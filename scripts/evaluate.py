@@ -4,7 +4,8 @@
 
 DIR is the folder of a run. The test part is evaluated, divided as in that run, or
 everything with `--split=all`. Prints the accuracy and a table of the classes; with
-`--output=DIR2`, `evaluation.json` and `confusion_matrix.png` go there.
+`--output=DIR2`, `evaluation.json` and `confusion_matrix.png` go there. Of a multi-label
+model, it is the mean average precision, and no confusion matrix.
 """
 
 import json
@@ -12,6 +13,7 @@ import pathlib
 
 import numpy as np
 
+import objectives
 from pipelines.sources import SPLITS, load_source
 from trained import Parser, load_trained, probabilities, run
 
@@ -27,33 +29,62 @@ def main(arguments=None):
 
     trained = load_trained(flags.model)
     source = _load(flags, trained)
+    columns = _columns_of_model(source, trained)
     labels, rows = _predict(trained, source, flags.batch_size)
-    labels = _as_model_labels(labels, source, trained.classes)
-    predictions = rows.argmax(axis=-1)
-    confusion = np.zeros((len(trained.classes),) * 2, np.int64)
-    np.add.at(confusion, (labels, predictions), 1)
-
-    accuracy = float(np.mean(predictions == labels))
-    print(f"Accuracy: {accuracy:.4f} on {len(labels):,} items of {source.name}.")
-    table = _per_class(confusion, trained.classes)
-    _print_table(table)
+    labels = _as_model_labels(labels, columns, len(trained.classes))
+    judge = _judge_multi_label if trained.model.multi_label else _judge
+    scores, confusion = judge(labels, rows, trained.classes, source.name)
+    _print_table(scores["classes"])
     if flags.output:
         flags.output.mkdir(parents=True, exist_ok=True)
         evaluation = {
-            "accuracy": accuracy,
             "items": len(labels),
             "source": flags.source,
             "split": flags.split,
-            "classes": table,
-            "confusion_matrix": confusion.tolist(),
+            **scores,
         }
         text = json.dumps(evaluation, indent=2, allow_nan=False)
         (flags.output / "evaluation.json").write_text(text + "\n")
-        plot_confusion_matrix(
-            confusion, trained.classes, flags.output / "confusion_matrix.png"
-        )
+        if confusion is not None:
+            plot_confusion_matrix(
+                confusion, trained.classes, flags.output / "confusion_matrix.png"
+            )
         print(f"Written to {flags.output}")
     return 0
+
+
+def _judge(labels, rows, classes, name):
+    """Prints the accuracy; scores, with a table of the classes, and the confusion."""
+    labels, predictions = labels.argmax(axis=-1), rows.argmax(axis=-1)
+    confusion = np.zeros((len(classes),) * 2, np.int64)
+    np.add.at(confusion, (labels, predictions), 1)
+    accuracy = float(np.mean(predictions == labels))
+    print(f"Accuracy: {accuracy:.4f} on {len(labels):,} items of {name}.")
+    scores = {
+        "accuracy": accuracy,
+        "classes": _per_class(confusion, classes),
+        "confusion_matrix": confusion.tolist(),
+    }
+    return scores, confusion
+
+
+def _judge_multi_label(labels, rows, classes, name):
+    """Prints the mAP; scores, with a table of the classes, and no confusion."""
+    value, known = objectives.mean_average_precision(labels, rows)
+    sentence = objectives.map_sentence(value, known, len(classes))
+    print(f"{sentence} on {len(labels):,} items of {name}.")
+    precisions = objectives.average_precisions(labels, rows)
+    table = [
+        {
+            "class": class_name,
+            "items": int(count),
+            "average_precision": None if np.isnan(precision) else float(precision),
+        }
+        for class_name, count, precision in zip(
+            classes, labels.sum(axis=0), precisions, strict=True
+        )
+    ]
+    return {"map": value, "map_classes": known, "classes": table}, None
 
 
 def _load(flags, trained):
@@ -75,10 +106,13 @@ def _load(flags, trained):
 
 
 def _predict(trained, source, batch_size):
-    """Labels, int `(n,)`, and probabilities, `(n, classes)`, of all items."""
+    """Labels, `(n, E)` of the source's classes, and probabilities, `(n, classes)`."""
     labels, rows = [], []
     with trained.recipe.readable_errors(source):
-        for inputs, batch in trained.recipe.eval_dataset(source, batch_size=batch_size):
+        batches = trained.recipe.eval_dataset(
+            source, batch_size=batch_size, one_hot=True
+        )
+        for inputs, batch in batches:
             rows.append(
                 probabilities(trained.model, inputs, trained.recipe.num_eval_clips)
             )
@@ -86,15 +120,28 @@ def _predict(trained, source, batch_size):
     return np.concatenate(labels), np.concatenate(rows)
 
 
-def _as_model_labels(labels, source, classes):
-    """The labels of a source as those of the model, by the names of the classes."""
+def _columns_of_model(source, trained):
+    """Which class of the model each class of a source is, by their names."""
+    classes = trained.classes
+    if source.multi_label and not trained.model.multi_label:
+        raise ValueError(
+            "The model was trained on items of one class each. "
+            f"Received: {source.name} with several labels for an item"
+        )
     unknown = sorted(set(source.classes) - set(classes))
     if unknown:
         raise ValueError(
             f"The model knows the classes {classes[:10]}. "
             f"Received: {source.name} with the class {unknown[0]!r}"
         )
-    return np.array([classes.index(name) for name in source.classes])[labels]
+    return [classes.index(name) for name in source.classes]
+
+
+def _as_model_labels(labels, columns, num_classes):
+    """The labels of a source as those of the model, int `(n, classes)`."""
+    of_model = np.zeros((len(labels), num_classes), np.int64)
+    of_model[:, columns] = labels
+    return of_model
 
 
 def _per_class(confusion, classes):
@@ -114,15 +161,13 @@ def _per_class(confusion, classes):
 
 def _print_table(table):
     width = max(5, *(len(row["class"]) for row in table))
-    print(f"{'class':<{width}}  items  precision  recall")
+    scores = [key for key in table[0] if key not in ("class", "items")]
+    titles = [key.replace("_", " ") for key in scores]
+    print("  ".join([f"{'class':<{width}}", "items", *titles]))
     for row in table:
-        precision, recall = (
-            "-" if row[key] is None else f"{row[key]:.3f}"
-            for key in ("precision", "recall")
-        )
-        print(
-            f"{row['class']:<{width}}  {row['items']:>5}  {precision:>9}  {recall:>6}"
-        )
+        shown = ["-" if row[key] is None else f"{row[key]:.3f}" for key in scores]
+        cells = [f"{text:>{len(key)}}" for text, key in zip(shown, scores, strict=True)]
+        print("  ".join([f"{row['class']:<{width}}", f"{row['items']:>5}", *cells]))
 
 
 def plot_confusion_matrix(confusion, classes, path):

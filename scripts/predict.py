@@ -2,7 +2,9 @@
 
     python scripts/predict.py --model=DIR FILE...
 
-DIR is the folder of a run. With `--json`, one JSON object a line and file. A file that
+DIR is the folder of a run. The `--top` most probable classes are printed, 3 of them,
+or 5 and all above `--threshold` if the model is multi-label, where each class has a
+probability of its own. With `--json`, one JSON object a line and file. A file that
 cannot be read is reported, the others go on, and the exit status is 1.
 """
 
@@ -20,12 +22,23 @@ BATCH_SIZE = 32
 def main(arguments=None):
     parser = Parser(description=__doc__.partition("\n")[0])
     parser.add_argument("--model", required=True, metavar="DIR")
-    parser.add_argument("--top", type=int, default=3, help="how many classes to print")
+    parser.add_argument("--top", type=int, help="how many classes to print at least")
+    parser.add_argument(
+        "--threshold",
+        type=float,
+        default=0.5,
+        help="of a multi-label model, print all classes above this probability",
+    )
     parser.add_argument("--json", action="store_true", help="one JSON object a file")
     parser.add_argument("files", nargs="+", metavar="FILE")
     flags = parser.parse_args(arguments)
-    if flags.top < 1:
+    if flags.top is not None and flags.top < 1:
         parser.error(f"`--top` must be at least 1. Received: --top={flags.top}")
+    if not 0 <= flags.threshold <= 1:
+        parser.error(
+            "`--threshold` must be a number in [0, 1]. "
+            f"Received: --threshold={flags.threshold}"
+        )
 
     trained = load_trained(flags.model)
     num_clips = trained.recipe.num_eval_clips
@@ -43,7 +56,7 @@ def main(arguments=None):
         if files:
             rows = probabilities(trained.model, _concatenate(inputs), num_clips)
             for file, row in zip(files, rows, strict=True):
-                _print(file, row, trained.classes, flags)
+                _print(file, _top(row, trained, flags), flags)
     return 1 if failures else 0
 
 
@@ -55,9 +68,17 @@ def _concatenate(batches):
     }
 
 
-def _print(file, row, classes, flags):
-    best = np.argsort(-row, kind="stable")[: flags.top]
-    top = [(classes[i], float(row[i])) for i in best]
+def _top(row, trained, flags):
+    """Pairs of the most probable classes and their probabilities, highest first."""
+    multi_label = trained.model.multi_label
+    count = flags.top or (5 if multi_label else 3)
+    if multi_label:
+        count = max(count, int(np.sum(row > flags.threshold)))
+    best = np.argsort(-row, kind="stable")[:count]
+    return [(trained.classes[i], float(row[i])) for i in best]
+
+
+def _print(file, top, flags):
     if flags.json:
         ranked = [{"class": name, "probability": value} for name, value in top]
         print(json.dumps({"file": file, "top": ranked}))

@@ -24,12 +24,13 @@ from absl import app, flags
 from ml_collections import config_flags
 
 import keras_perceiver as kp
+import objectives
 import training_run
 from adapters import build_adapter
 from keras_perceiver import visualize
 from pipelines.recipes import find_recipe, save_recipe
 from pipelines.sources import load_source
-from trained import evaluate
+from trained import probabilities
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "Config file with get_config().")
@@ -50,6 +51,8 @@ def main(argv):
             "`config.optimizer.learning_rate` must be a positive number. "
             f"Received: learning_rate={config.optimizer.learning_rate}"
         )
+    label_smoothing = config.loss.label_smoothing
+    objectives.loss(False, label_smoothing)  # Is it in its range?
     training_run.check_workdir(workdir, config)
     keras.utils.set_random_seed(config.seed)
 
@@ -82,16 +85,19 @@ def main(argv):
         start_epoch=first_epoch,
         cache=config.data.cache,
         skip_unreadable=skip_unreadable,
+        one_hot=True,
         **config.data.augmentation,
     )
     steps_per_epoch = recipe.steps_per_epoch(sources["train"], config.batch_size)
     # Several clips of an example are for the test alone.
     one_clip = recipe.with_one_clip()
     validation = one_clip.eval_dataset(
-        sources["validation"], batch_size=config.batch_size
+        sources["validation"], batch_size=config.batch_size, one_hot=True
     )
-    test = recipe.eval_dataset(sources["test"], batch_size=config.batch_size)
-    classes = sources["train"].classes
+    test = recipe.eval_dataset(
+        sources["test"], batch_size=config.batch_size, one_hot=True
+    )
+    classes, multi_label = sources["train"].classes, sources["train"].multi_label
     training_run.describe(sources, recipe)
     duplicates = training_run.find_duplicates(sources, config.data)
 
@@ -99,7 +105,7 @@ def main(argv):
     with strategy.scope():
         adapter = build_adapter(recipe, config.adapter)
         backbone = kp.PerceiverBackbone(adapter, **config.model)
-        model = kp.PerceiverClassifier(backbone, len(classes))
+        model = kp.PerceiverClassifier(backbone, len(classes), multi_label=multi_label)
 
         # === Optimizer ===
         steps = config.epochs * steps_per_epoch
@@ -116,6 +122,7 @@ def main(argv):
                 weight_decay=config.optimizer.weight_decay,
                 global_clipnorm=config.optimizer.clip_norm,
             ),
+            loss=objectives.loss(multi_label, label_smoothing),
             jit_compile=config.jit_compile,
         )
 
@@ -136,7 +143,12 @@ def main(argv):
         f"{steps_per_epoch} steps, {first_epoch} of them done."
     )
     items = {split: source.num_items for split, source in sources.items()}
-    data = {"classes": classes, "items": items, **recipe.get_config()}
+    data = {
+        "classes": classes,
+        "multi_label": multi_label,
+        "items": items,
+        **recipe.get_config(),
+    }
     training_run.claim(workdir, config, data)
     training_run.report_duplicates(duplicates, workdir)
     training_run.restore(model, workdir)
@@ -155,7 +167,9 @@ def main(argv):
 
     # === Report ===
     with training_run.readable_errors(recipe, sources):
-        scores = evaluate(model, test, recipe.num_eval_clips)
+        scores = objectives.final_scores(
+            model, history, validation, test, recipe.num_eval_clips
+        )
         # From all over the test set, which may be sorted by class.
         apart = max(1, sources["test"].num_items // 8)
         examples = one_clip.eval_dataset(sources["test"], batch_size=1)
@@ -165,14 +179,16 @@ def main(argv):
     save_recipe(recipe, classes, folder / "pipeline.json")
     report = workdir / "report"
     report.mkdir(exist_ok=True)
-    visualize.plot_learning_curves(history, report / "learning_curves.png")
+    visualize.plot_learning_curves(
+        history,
+        report / "learning_curves.png",
+        metric="pr_auc" if multi_label else "accuracy",
+    )
     if recipe.modality == "image":
         visualize.plot_attention_maps(model, examples, report / "attention_maps.png")
     metrics = {
-        "test_accuracy": scores["accuracy"],
-        "test_loss": scores["loss"],
+        **scores,
         "test_items": sources["test"].num_items,
-        "validation_accuracy": history["val_accuracy"][-1],
         "validation_items": sources["validation"].num_items,
         "train_items": sources["train"].num_items,
         "parameters": model.count_params(),
@@ -191,21 +207,27 @@ def main(argv):
         },
     }
     training_run.write_json(workdir / "metrics.json", metrics)
+    if multi_label:
+        known = metrics["test_map_classes"]
+        score = objectives.map_sentence(metrics["test_map"], known, len(classes))
+    else:
+        score = f"accuracy: {metrics['test_accuracy']:.4f}"
     print(
-        f"Test accuracy: {metrics['test_accuracy']:.4f} on {metrics['test_items']:,} "
-        f"items ({metrics['seconds']:.0f} s of training)."
+        f"Test {score} on {metrics['test_items']:,} items "
+        f"({metrics['seconds']:.0f} s of training)."
     )
 
     reloaded = kp.PerceiverClassifier.from_preset(folder)
     start = time.perf_counter()
-    probabilities = keras.ops.softmax(
-        reloaded(tf.nest.map_structure(lambda x: x[:1], examples))
-    )[0]
-    best = int(np.argmax(probabilities))
+    first = tf.nest.map_structure(lambda x: x[:1], examples)
+    (row,) = probabilities(reloaded, first)
+    best = int(np.argmax(row))
+    labelled = [classes[i] for i in np.flatnonzero(labels[0])]
     print(
         f"Reloaded from {folder}: the first test item is {classes[best]!r} with "
-        f"probability {float(probabilities[best]):.3f}; it is labelled "
-        f"{classes[int(labels[0])]!r} ({1000 * (time.perf_counter() - start):.0f} ms)."
+        f"probability {row[best]:.3f}; it is labelled "
+        f"{', '.join(map(repr, labelled)) or 'with none'} "
+        f"({1000 * (time.perf_counter() - start):.0f} ms)."
     )
     print(f"Report: {report}")
 

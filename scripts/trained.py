@@ -69,14 +69,16 @@ def probabilities(model, inputs, num_clips=1):
             are `(B, K, ...)`, and what counts is the mean over the clips.
 
     Returns:
-        float32 array `(B, classes)`.
+        float32 array `(B, classes)`. Rows add up to 1, unless the model is multi-label:
+        then each class has a probability of its own.
     """
     if num_clips > 1:
         inputs = keras.tree.map_structure(
             lambda x: keras.ops.reshape(x, (-1, *x.shape[2:])), inputs
         )
     logits = model(inputs, training=False)
-    rows = keras.ops.convert_to_numpy(keras.ops.softmax(logits)).astype(np.float32)
+    normalize = keras.ops.sigmoid if model.multi_label else keras.ops.softmax
+    rows = keras.ops.convert_to_numpy(normalize(logits)).astype(np.float32)
     return rows.reshape(-1, num_clips, rows.shape[-1]).mean(axis=1)
 
 
@@ -97,12 +99,21 @@ def evaluate(model, dataset, num_clips=1):
     losses, sizes, scores = [], [], {}
     for inputs, labels in dataset:
         rows = probabilities(model, inputs, num_clips)
-        logits = keras.ops.log(np.maximum(rows, np.finfo(np.float32).tiny))
+        logits = _logits(rows, model.multi_label)
         losses.append(float(model.compute_loss(None, labels, logits)))
         sizes.append(len(labels))
         scores = model.compute_metrics(None, labels, logits)
     scores = {name: float(value) for name, value in scores.items()}
     return {**scores, "loss": float(np.average(losses, weights=sizes))}
+
+
+def _logits(probabilities, multi_label):
+    """Logits of which these are the probabilities."""
+    smallest = np.finfo(np.float32).tiny
+    logits = np.log(np.maximum(probabilities, smallest))
+    if multi_label:
+        logits -= np.log(np.maximum(1 - probabilities, smallest))
+    return logits
 
 
 class Parser(argparse.ArgumentParser):

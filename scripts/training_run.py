@@ -301,9 +301,10 @@ def describe(sources, recipe):
     """Prints what the data is, before anything is trained."""
     counts = ", ".join(f"{s.num_items:,} {split}" for split, s in sources.items())
     classes = sources["train"].classes
+    kind = "classes, several for an item" if sources["train"].multi_label else "classes"
     names = ", ".join(classes[:10]) + (", ..." if len(classes) > 10 else "")
     print(f"Data: {counts}; {recipe.describe()}.")
-    print(f"{len(classes)} classes: {names}")
+    print(f"{len(classes)} {kind}: {names}")
 
 
 class EpochSeconds(keras.callbacks.Callback):

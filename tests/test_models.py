@@ -349,6 +349,28 @@ def test_loss_falls():
     assert history["accuracy"][-1] > 0.9
 
 
+def test_several_labels_of_an_input(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, (64, 4))
+    images = (0.3 * rng.normal(size=(64, *SHAPE))).astype("float32")
+    images[:, :4] += labels[:, :, None, None]  # A bright row for each class.
+    model = smallest_classifier(num_classes=4)
+    model = kp.PerceiverClassifier(model.backbone, 4, multi_label=True)
+    model.compile(keras.optimizers.Adam(3e-3))
+    history = model.fit(images, labels, epochs=20, batch_size=16, verbose=0).history
+    assert history["loss"][-1] < 0.7 * history["loss"][0]
+    assert history["pr_auc"][-1] > 0.8
+    logits = ops.convert_to_numpy(model(images))
+    expected = np.mean(np.logaddexp(0, logits) - labels * logits)
+    scores = model.evaluate(images, labels, verbose=0, return_dict=True)
+    np.testing.assert_allclose(scores["loss"], expected, rtol=1e-4)
+    model.save_to_preset(str(tmp_path / "preset"))
+    loaded = kp.PerceiverClassifier.from_preset(tmp_path / "preset")
+    assert loaded.multi_label and not smallest_classifier().multi_label
+    np.testing.assert_allclose(loaded(images), logits, atol=1e-5)
+    assert loaded.evaluate(images, labels, verbose=0, return_dict=True) == scores
+
+
 def test_config_is_json_and_complete():
     backbone = tiny_backbone(
         cross_attend_sharing=[0, 1, 0], latent_block_sharing="none", dropout_rate=0.1

@@ -166,11 +166,11 @@ class TestFolder:
         (tmp_path / "a" / "Thumbs.db").touch()
         (tmp_path / ".git").mkdir()
         load_source(f"folder:{tmp_path}", "train")  # No warning of these.
-        (tmp_path / "labels.csv").touch()
+        (tmp_path / "index.csv").touch()
         (tmp_path / "a" / "notes.txt").touch()
         (tmp_path / "b" / "deeper.png").mkdir()
         os.mkfifo(tmp_path / "b" / "pipe.png")
-        with pytest.warns(UserWarning, match=r"Ignored 4 .* labels.csv, a/notes.txt"):
+        with pytest.warns(UserWarning, match=r"Ignored 4 .* index.csv, a/notes.txt"):
             source = load_source(f"folder:{tmp_path}", "train")
         assert source.num_items == 2
 
@@ -262,6 +262,55 @@ class ValidationPatches(ColourPatches):
     HELD_OUT = "validation"
 
 
+class LabelledPatches(ColourPatches):
+    """Each picture has a label for each digit of its number in base 2."""
+
+    FEATURE = tfds.features.Sequence(tfds.features.ClassLabel(names=["1", "2", "4"]))
+    SUPERVISED = None
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(None, None, 3)),
+            "labels": self.FEATURE,
+        }
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(features)
+        )
+
+    def labels(self, number):
+        return [bit for bit in range(3) if number >> bit & 1] * 2
+
+    def _generate_examples(self, start, stop, fixed_label):
+        for number in range(start, stop):
+            picture = np.full((8, 9, 3), number, np.uint8)
+            labels = self.labels(number) if fixed_label is None else fixed_label
+            yield number, {"image": picture, "labels": labels}
+
+
+class VectorPatches(LabelledPatches):
+    """The same labels as vectors."""
+
+    FEATURE = tfds.features.Tensor(shape=(3,), dtype=np.bool_)
+
+    def labels(self, number):
+        return np.array([number >> bit & 1 for bit in range(3)], bool)
+
+
+class CountPatches(VectorPatches):
+    """Vectors that are no labels."""
+
+    FEATURE = tfds.features.Tensor(shape=(3,), dtype=np.int64)
+
+    def labels(self, number):
+        return np.array([number, 0, 1])
+
+
+class HiddenLabelPatches(LabelledPatches):
+    """The public test has no labels."""
+
+    HELD_OUT_LABEL = []
+
+
 class UnlabelledPatches(ColourPatches):
     """The public test has no labels, like ImageNet's."""
 
@@ -277,7 +326,16 @@ class NumberPatches(ColourPatches):
 @pytest.fixture(scope="module")
 def tfds_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    builders = (ColourPatches, ValidationPatches, UnlabelledPatches, NumberPatches)
+    builders = (
+        ColourPatches,
+        ValidationPatches,
+        UnlabelledPatches,
+        NumberPatches,
+        LabelledPatches,
+        VectorPatches,
+        CountPatches,
+        HiddenLabelPatches,
+    )
     for builder in builders:
         download(builder, folder)
     return folder
@@ -323,8 +381,27 @@ class TestTfds:
             load_source("tfds:colour_patches", "train", data_dir=tmp_path)
 
     def test_no_class_labels(self, tfds_dir):
-        with pytest.raises(ValueError, match="one class label each.*number_patches"):
+        with pytest.raises(ValueError, match="with class labels.*number_patches"):
             load_source("tfds:number_patches", "train", data_dir=tfds_dir)
+        with pytest.raises(ValueError, match="must be of 0 and 1.*count_patches"):
+            load_source("tfds:count_patches", "train", data_dir=tfds_dir)
+
+    @pytest.mark.parametrize(
+        "name, classes", [("labelled", ("1", "2", "4")), ("vector", ("0", "1", "2"))]
+    )
+    def test_several_labels(self, tfds_dir, name, classes):
+        sources = load_all(f"tfds:{name}_patches", data_dir=tfds_dir)
+        assert [sources[split].num_items for split in SPLITS] == [54, 6, 9]
+        for source in sources.values():
+            assert source.multi_label and source.classes == classes
+            bits = [[n & 1, n >> 1 & 1, n >> 2 & 1] for n in tfds_numbers(source)]
+            np.testing.assert_array_equal(column(source, "label"), bits)
+            spec = source.dataset.element_spec["label"]
+            assert spec == tf.TensorSpec((3,), tf.float32)
+
+    def test_test_without_any_labels_is_not_used(self, tfds_dir):
+        source = load_source("tfds:hidden_label_patches", "test", data_dir=tfds_dir)
+        assert source.num_items == 12 and max(tfds_numbers(source)) < 60
 
     def test_missing_package_names_the_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
@@ -480,6 +557,15 @@ class TestArrays:
         np.testing.assert_array_equal(column(source, "image"), images[..., None])
         assert column(source, "label") == [1, 0]
 
+    def test_several_labels(self):
+        images = np.zeros((3, 2, 2), np.uint8)
+        labels = np.array([[1, 0], [1, 1], [0, 0]], bool)
+        source = source_from_arrays(images, labels, classes=("wet", "warm"))
+        assert source.multi_label and source.classes == ("wet", "warm")
+        assert source.dataset.element_spec["label"] == tf.TensorSpec((2,), tf.float32)
+        np.testing.assert_array_equal(column(source, "label"), labels)
+        assert not source_from_arrays(images, [0, 1, 1]).multi_label
+
     def test_floats_become_float32(self):
         images = np.random.default_rng(0).random((2, 3, 4, 3))
         source = source_from_arrays(images, [0, 2], classes="abc")
@@ -502,6 +588,9 @@ class TestArrays:
             (np.zeros((2, 3, 3)), [0.0, 1.0], None, "dtype=float64"),
             (np.zeros((2, 3, 3)), [0, -1], None, "values from -1 to 0"),
             (np.zeros((2, 3, 3)), [0, 2], "ab", r"in \[0, 2\). Received: .* 0 to 2"),
+            (np.zeros((2, 3, 3)), [[0, 2]] * 2, "ab", r"in \[0, 2\). .* 0 to 2"),
+            (np.zeros((2, 3, 3)), [[0, 1]] * 2, "abc", "name the 2 columns"),
+            (np.zeros((2, 3, 3)), [[0.0, 1.0]] * 2, None, "dtype=float64"),
         ],
     )
     def test_bad_arrays(self, images, labels, classes, message):

@@ -18,6 +18,7 @@ import h5py
 import numpy as np
 import pytest
 from PIL import Image
+from sklearn.metrics import average_precision_score
 
 import evaluate
 import keras_perceiver as kp
@@ -26,7 +27,7 @@ import train
 import training_run
 from pipelines.image import ImageRecipe
 from pipelines.sources import load_source
-from trained import load_trained
+from trained import load_trained, probabilities
 
 pytestmark = [
     # How ml_collections imports a config file.
@@ -82,22 +83,25 @@ def run(*args, **kwargs):
     )
 
 
-def run_here(*args, **kwargs):
+def fail_here(*args, **kwargs):
     """Runs the script in this process, up to its first error: status and message."""
+    error = io.StringIO()
+    with contextlib.redirect_stderr(error), pytest.raises(SystemExit) as end:
+        run_here(*args, **kwargs)
+    return end.value.code, error.getvalue()
+
+
+def run_here(*args, **kwargs):
+    """Runs the script in this process."""
     argv = command(*args, **kwargs)[1:]
     train.FLAGS.unparse_flags()
     for name in list(train.FLAGS):
         if name.startswith("config."):
             delattr(train.FLAGS, name)  # An override of the run before.
-    error = io.StringIO()
-    with (
-        mock.patch.object(sys, "argv", argv),  # Where config flags look for overrides.
-        contextlib.redirect_stderr(error),
-        pytest.raises(SystemExit) as end,
-    ):
+    # Where config flags look for overrides.
+    with mock.patch.object(sys, "argv", argv):
         remaining = training_run.parse_flags(argv)
         training_run.sentences(train.main)(remaining)
-    return end.value.code, error.getvalue()
 
 
 def weights(workdir):
@@ -217,10 +221,12 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
         (["--workdir="], "`--workdir` must name a folder"),
         (["--config.strategy=gpu"], "`config.strategy` must be one of"),
         (["--config.model.num_cross_heads=2"], "`num_heads` must divide `qk_dim`"),
+        (["--config.loss.label_smoothing=1.5"], "label_smoothing` must be a number in"),
+        (["--config.data.augmentation.cutmix=-1.0"], "`cutmix` must be a non-negative"),
     ],
 )
 def test_mistakes_end_in_one_sentence(tmp_path, pictures, extra, sentence):
-    status, error = run_here(tmp_path / "run", pictures, *extra)
+    status, error = fail_here(tmp_path / "run", pictures, *extra)
     assert status == 2
     assert sentence in error
     assert not (tmp_path / "run").exists()
@@ -232,7 +238,7 @@ def test_a_broken_picture_is_named(tmp_path, pictures, part):
         shutil.copytree(pictures, tmp_path / "pictures" / split)
     broken = tmp_path / "pictures" / part / "above" / "7.png"
     broken.write_bytes(broken.read_bytes()[:60])
-    status, error = run_here(
+    status, error = fail_here(
         tmp_path / "run", tmp_path / "pictures", "--config.epochs=1"
     )
     assert status == 2
@@ -242,7 +248,7 @@ def test_a_broken_picture_is_named(tmp_path, pictures, part):
 def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(
     tmp_path, pictures
 ):
-    status, error = run_here(
+    status, error = fail_here(
         tmp_path / "run", pictures, "--config.optimizer.learning_rate=1e30"
     )
     assert status == 2
@@ -333,3 +339,101 @@ def test_permuted_pixels_from_training_to_prediction(tmp_path, pictures, capsys)
     top = json.loads(capsys.readouterr().out)["top"]
     assert {guess["class"] for guess in top} == {"above", "below"}
     assert sum(guess["probability"] for guess in top) == pytest.approx(1, abs=1e-5)
+
+
+@pytest.fixture(scope="module")
+def multi_label(tmp_path_factory):
+    """A run on pictures bright above, below, both or nowhere, and its source."""
+    folder = tmp_path_factory.mktemp("multi_label")
+    rng = np.random.default_rng(0)
+    lines = ["file,labels"]
+    for i in range(60):
+        labels = [name for bit, name in enumerate(("above", "below")) if i >> bit & 1]
+        picture = rng.integers(0, 80, (6, 7, 3), dtype=np.uint8)
+        for name in labels:
+            picture[{"above": slice(0, 3), "below": slice(3, 6)}[name]] += 150
+        Image.fromarray(picture).save(folder / f"{i}.png")
+        lines.append(f"{i}.png,{';'.join(labels)}")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    workdir = folder / "run"
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output):
+        run_here(
+            workdir,
+            folder,
+            "--config.epochs=2",
+            "--config.jit_compile=True",
+            "--config.loss.label_smoothing=0.1",
+            "--config.data.augmentation.mixup=0.2",
+            "--config.data.augmentation.cutmix=1.0",
+        )
+    return workdir, f"folder:{folder}", output.getvalue()
+
+
+def test_a_run_on_several_labels(multi_label):
+    workdir, spec, output = multi_label
+    metrics = json.loads((workdir / "metrics.json").read_text())
+    assert "test_accuracy" not in metrics and metrics["test_map_classes"] == 2
+    assert f"Test mAP: {metrics['test_map']:.4f} over 2 classes on 12 items" in output
+    assert "2 classes, several for an item: above, below" in output
+    with open(workdir / "history.csv", newline="") as file:
+        assert {"pr_auc", "val_pr_auc"} <= set(next(csv.DictReader(file)))
+
+    trained = load_trained(workdir)
+    assert trained.model.multi_label
+    source = load_source(spec, "test")
+    (inputs, labels), *_ = trained.recipe.eval_dataset(source, batch_size=12)
+    rows = probabilities(trained.model, inputs)
+    expected = average_precision_score(labels, rows)
+    np.testing.assert_allclose(metrics["test_map"], expected, rtol=1e-6)
+
+
+def test_evaluation_of_several_labels(multi_label, capsys, tmp_path):
+    workdir, spec, _ = multi_label
+    arguments = [f"--model={workdir}", f"--source={spec}", f"--output={tmp_path}"]
+    assert evaluate.main(arguments) == 0
+    expected = json.loads((workdir / "metrics.json").read_text())["test_map"]
+    found = json.loads((tmp_path / "evaluation.json").read_text())
+    assert abs(found["map"] - expected) < 1e-9
+    above, below = found["classes"]
+    mean = (above["average_precision"] + below["average_precision"]) / 2
+    assert abs(mean - expected) < 1e-9 and above["items"] > 0
+    output = capsys.readouterr().out
+    assert f"mAP: {expected:.4f} over 2 classes on 12 items" in output
+    assert f"above  {above['items']:>5}" in output
+    assert not (tmp_path / "confusion_matrix.png").exists()
+
+
+def test_predictions_of_several_labels(multi_label, capsys):
+    workdir, spec, _ = multi_label
+    file = pathlib.Path(spec.removeprefix("folder:")) / "3.png"
+    trained = load_trained(workdir)
+    (row,) = probabilities(trained.model, trained.recipe.preprocess([file]))
+    assert predict.main([f"--model={workdir}", "--json", str(file)]) == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    top = {item["class"]: item["probability"] for item in json.loads(line)["top"]}
+    np.testing.assert_allclose([top["above"], top["below"]], row, rtol=1e-5)
+    for threshold, count in ((0.0, 2), (1.0, 1)):
+        extra = ["--top=1", f"--threshold={threshold}"]
+        assert predict.main([f"--model={workdir}", *extra, str(file)]) == 0
+        output = capsys.readouterr().out
+        assert ("above" in output) + ("below" in output) == count
+
+
+def test_several_labels_are_refused_where_one_was_learned(finished, multi_label):
+    workdir, _ = finished
+    _, spec, _ = multi_label
+    with pytest.raises(ValueError, match="trained on items of one class each"):
+        evaluate.main([f"--model={workdir}", f"--source={spec}"])
+
+
+def test_evaluation_and_prediction_of_one_label(finished, pictures, capsys):
+    workdir, _ = finished
+    expected = json.loads((workdir / "metrics.json").read_text())["test_accuracy"]
+    source = f"--source=folder:{pictures}"
+    assert evaluate.main([f"--model={workdir}", source]) == 0
+    assert f"Accuracy: {expected:.4f} on 8 items" in capsys.readouterr().out
+    file = str(pictures / "above" / "0.png")
+    assert predict.main([f"--model={workdir}", "--json", file]) == 0
+    top = json.loads(capsys.readouterr().out)["top"]
+    assert abs(sum(item["probability"] for item in top) - 1) < 1e-5

@@ -31,6 +31,8 @@ class PerceiverClassifier(keras_hub.models.Task):
         preprocessor: `None`, a `keras_hub.models.Preprocessor` or a callable.
         activation: activation of the last layer. Defaults to none: logits.
         logits_initializer: defaults to a truncated normal over the fan-in.
+        multi_label: bool. Whether an input may be of several classes, or of none, so
+            that each logit is the log-odds of its class. By default it is of one class.
         **kwargs: `keras.Model` arguments.
 
     Call arguments:
@@ -63,6 +65,7 @@ class PerceiverClassifier(keras_hub.models.Task):
         preprocessor=None,
         activation=None,
         logits_initializer=None,
+        multi_label=False,
         **kwargs,
     ):
         check_no_others(kwargs, self.argument_names())
@@ -102,12 +105,13 @@ class PerceiverClassifier(keras_hub.models.Task):
         self.backbone = backbone
         self.preprocessor = preprocessor
         self.activation = logits.activation
+        self.num_classes = num_classes
+        self.multi_label = bool(multi_label)
         super().__init__(inputs=backbone.input, outputs=logits(x), **kwargs)
 
         # === Config ===
         self.decoder = decoder
         self.output_layer = logits
-        self.num_classes = num_classes
         self.logits_initializer = initializer
 
     def get_config(self):
@@ -117,6 +121,7 @@ class PerceiverClassifier(keras_hub.models.Task):
             "decoder": keras.layers.serialize(self.decoder),
             "activation": keras.activations.serialize(self.activation),
             "logits_initializer": keras.initializers.serialize(self.logits_initializer),
+            "multi_label": self.multi_label,
         }
 
     @classmethod
@@ -140,20 +145,40 @@ class PerceiverClassifier(keras_hub.models.Task):
         return super().from_config(config)
 
     def compile(self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs):
-        """As `keras.Model.compile`, with defaults for integer labels.
+        """As `keras.Model.compile`, with defaults for integer labels `(B,)`.
+
+        Those of a multi-label model are for labels `(B, E)` of 0 and 1.
 
         Args:
             optimizer: `"auto"` is LAMB at a learning rate of 1e-3.
-            loss: `"auto"` is sparse categorical cross-entropy of the outputs.
-            metrics: `"auto"` is accuracy.
+            loss: `"auto"` is sparse categorical cross-entropy of the outputs, or
+                binary cross-entropy if the model is multi-label.
+            metrics: `"auto"` is accuracy; if the model is multi-label, `"pr_auc"`, the
+                mean over the classes of the area under the precision-recall curve at
+                200 thresholds. It is near the mean average precision where each class
+                has positives; one that has none counts as 0.
             **kwargs: further arguments of `keras.Model.compile`.
         """
         if optimizer == "auto":
             optimizer = keras.optimizers.Lamb(1e-3)
+        from_logits = self.activation == keras.activations.linear
         if loss == "auto":
-            from_logits = self.activation == keras.activations.linear
-            loss = keras.losses.SparseCategoricalCrossentropy(from_logits=from_logits)
-        if metrics == "auto":
+            kind = (
+                keras.losses.BinaryCrossentropy
+                if self.multi_label
+                else keras.losses.SparseCategoricalCrossentropy
+            )
+            loss = kind(from_logits=from_logits)
+        if metrics == "auto" and self.multi_label:
+            pr_auc = keras.metrics.AUC(
+                curve="PR",
+                multi_label=True,
+                num_labels=self.num_classes,
+                from_logits=from_logits,
+                name="pr_auc",
+            )
+            metrics = [pr_auc]
+        elif metrics == "auto":
             metrics = ["accuracy"]
         super().compile(optimizer=optimizer, loss=loss, metrics=metrics, **kwargs)
 

@@ -51,7 +51,8 @@ def source_from_arrays(images, labels, classes=None, *, name="arrays"):
     Args:
         images: array of shape (N, H, W) or (N, H, W, channels): uint8 of values
             0..255, or float of values in [0, 1].
-        labels: integer array of shape (N,), values from 0.
+        labels: integer array of shape (N,), values from 0; or of shape (N, E),
+            integer or bool, 1 for each of several labels of an image and 0 else.
         classes: sequence of str, the name of each label; "0", "1", ... by default.
         name: str, what messages call this source.
 
@@ -63,17 +64,28 @@ def source_from_arrays(images, labels, classes=None, *, name="arrays"):
     """
     images = check_image_array(images, rank=4)
     labels = np.asarray(labels)
-    if labels.shape != images.shape[:1] or not np.issubdtype(labels.dtype, np.integer):
+    multi_label = labels.ndim == 2
+    if multi_label and labels.dtype == bool:
+        labels = labels.astype(np.int32)
+    shape = (len(images), *labels.shape[1:2])
+    if labels.shape != shape or not np.issubdtype(labels.dtype, np.integer):
         raise ValueError(
-            f"`labels` must be integers of shape ({len(images)},), one for each image. "
+            f"`labels` must be integers of shape ({len(images)},), one for each image, "
+            f"or ({len(images)}, E), 0 or 1 for each class. "
             f"Received: shape={labels.shape}, dtype={labels.dtype}"
         )
-    low, high = int(labels.min()), int(labels.max())
+    low, high = int(labels.min(initial=0)), int(labels.max(initial=0))
+    num_classes = labels.shape[1] if multi_label else high + 1
     if classes is None:
-        classes = [str(label) for label in range(high + 1)]
-    if low < 0 or high >= len(classes):
+        classes = [str(label) for label in range(num_classes)]
+    if multi_label and len(classes) != num_classes:
         raise ValueError(
-            f"`labels` must lie in [0, {len(classes)}). "
-            f"Received: values from {low} to {high}"
+            f"`classes` must name the {num_classes} columns of `labels`. "
+            f"Received: {len(classes)} names"
+        )
+    limit = 2 if multi_label else len(classes)
+    if low < 0 or high >= limit:
+        raise ValueError(
+            f"`labels` must lie in [0, {limit}). Received: values from {low} to {high}"
         )
     return source_from_columns({"image": images}, labels, classes=classes, name=name)

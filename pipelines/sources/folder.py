@@ -1,4 +1,4 @@
-"""Files on disk, one folder a class."""
+"""Files on disk, one folder a class, or with a file that lists their labels."""
 
 import dataclasses
 import os
@@ -6,7 +6,9 @@ import warnings
 
 import numpy as np
 
+from pipelines.sources.labels_file import LABELS_FILE, load_labels_file
 from pipelines.sources.modalities import find_modality
+from pipelines.sources.paths import printable
 from pipelines.sources.source import source_from_columns
 from pipelines.sources.splits import stratified_split
 
@@ -16,6 +18,9 @@ _VALIDATION_NAMES = (b"validation", b"valid", b"val")
 
 def load_folder(path, split, rule, modality="image"):
     """Loads one split of a folder with one folder of files for each class.
+
+    A file PATH/labels.csv takes the place of such folders, and may give files several
+    labels: `load_labels_file`.
 
     Where PATH has the folders `train` and `test`, or `train` and one of
     `validation`, `valid` and `val`, these hold the class folders. Then the test is
@@ -33,17 +38,20 @@ def load_folder(path, split, rule, modality="image"):
         A `Source` of paths, whose classes are the sorted names of the folders.
 
     Raises:
-        ValueError: if PATH is no folder of class folders with enough files.
+        ValueError: if PATH is no folder of class folders with enough files, or its
+            labels.csv is wrong.
     """
     root = os.fsencode(os.path.expanduser(path))
     if not os.path.isdir(root):
-        raise ValueError(f"There is no such folder. Received: folder:{_text(root)}")
+        raise ValueError(f"There is no such folder. Received: folder:{printable(root)}")
+    if os.path.isfile(os.path.join(root, LABELS_FILE)):
+        return load_labels_file(root, split, rule, find_modality(modality))
     scan = _Scan(find_modality(modality))
     train, validation, test = _split_folders(scan, root)
     if validation is not None and test is None:
         validation, test = None, validation
     class_names, paths, labels = _read_training_folder(scan, train)
-    classes = [_text(class_name) for class_name in class_names]
+    classes = [printable(class_name) for class_name in class_names]
     if split == "test" and test is not None:
         paths, labels = _read_held_out_folder(scan, test, class_names)
     elif split == "validation" and validation is not None:
@@ -58,7 +66,7 @@ def load_folder(path, split, rule, modality="image"):
         labels = labels[chosen]
     scan.warn_of_ignored(root)
     return source_from_columns(
-        {"path": paths}, labels, classes=classes, name=f"folder:{_text(root)}"
+        {"path": paths}, labels, classes=classes, name=f"folder:{printable(root)}"
     )
 
 
@@ -91,9 +99,9 @@ class _Scan:
         """Warns once of all files and folders that are of no use."""
         if not self.ignored:
             return
-        first = ", ".join(_text(os.path.relpath(p, root)) for p in self.ignored[:3])
+        first = ", ".join(printable(os.path.relpath(p, root)) for p in self.ignored[:3])
         warnings.warn(
-            f"Ignored {len(self.ignored)} entries of {_text(root)} that are no "
+            f"Ignored {len(self.ignored)} entries of {printable(root)} that are no "
             f"{self.modality.noun}s, such as: {first}",
             stacklevel=4,
         )
@@ -133,12 +141,12 @@ def _read_training_folder(scan, folder):
     if not class_names:
         raise ValueError(
             f"The folder must hold one folder of {scan.modality.noun}s for each class. "
-            f"Received: {_text(folder)} without folders"
+            f"Received: {printable(folder)} without folders"
         )
     if len(class_names) < 2:
         raise ValueError(
             "The folder must hold at least two classes. "
-            f"Received: {_text(folder)} with only {_text(class_names[0])!r}"
+            f"Received: {printable(folder)} with only {printable(class_names[0])!r}"
         )
     files = [scan.files(os.path.join(folder, name)) for name in class_names]
     for name, members in zip(class_names, files, strict=True):
@@ -146,7 +154,7 @@ def _read_training_folder(scan, folder):
             noun, formats = scan.modality.noun, scan.modality.formats
             raise ValueError(
                 f"Each class folder must hold files of {noun}s ({formats}). "
-                f"Received: {_text(os.path.join(folder, name))} without any"
+                f"Received: {printable(os.path.join(folder, name))} without any"
             )
     return class_names, *_flatten(files)
 
@@ -158,7 +166,7 @@ def _read_held_out_folder(scan, folder, class_names):
     if unknown:
         raise ValueError(
             "Each class must have a folder in the training data as well. "
-            f"Received: {_text(os.path.join(folder, unknown[0]))} without one"
+            f"Received: {printable(os.path.join(folder, unknown[0]))} without one"
         )
     files = [
         scan.files(os.path.join(folder, name)) if name in present else []
@@ -167,7 +175,7 @@ def _read_held_out_folder(scan, folder, class_names):
     if not any(files):
         raise ValueError(
             f"The folder must hold folders of {scan.modality.noun}s. "
-            f"Received: {_text(folder)} without any"
+            f"Received: {printable(folder)} without any"
         )
     return _flatten(files)
 
@@ -176,8 +184,3 @@ def _flatten(files):
     paths = [path for members in files for path in members]
     labels = np.repeat(np.arange(len(files)), [len(members) for members in files])
     return paths, labels
-
-
-def _text(path):
-    """A path for messages and class names, printable whatever its bytes."""
-    return path.decode("utf-8", "backslashreplace")

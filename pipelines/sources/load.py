@@ -26,7 +26,8 @@ def load_source(
     fractions they are always the same, in the same order.
 
     Args:
-        spec: "builtin:NAME", "folder:PATH", "tfds:NAME" or "tfrecord:GLOB".
+        spec: "builtin:NAME", "folder:PATH", "tfds:NAME" or "tfrecord:GLOB". A folder
+            holds class folders, or a file labels.csv.
         split: "train", "validation" or "test".
         modality: str, the kind of data, a key of `MODALITIES`.
         seed: int in [0, 2**32), for splits drawn at random.

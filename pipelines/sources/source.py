@@ -16,16 +16,19 @@ class Source:
 
     Attributes:
         dataset: finite `tf.data.Dataset` of dicts, always in the same order. Each
-            has "label" (int32 scalar), "index" (int64 scalar, the position in this
-            dataset) and one form of the input: "path" (string scalar), "encoded"
-            (string scalar, the bytes of a file), or the data itself:
+            has "label" (int32 scalar; where examples have several, float32 (E,), 1
+            for each class that an example has and 0 for the others), "index" (int64
+            scalar, the position in this dataset) and one form of the input: "path"
+            (string scalar), "encoded" (string scalar, the bytes of a file), or the
+            data itself:
             "image", uint8 or float in [0, 1], (H, W, channels);
             "video", uint8 (T, H, W, channels);
             "audio", float32 in [-1, 1], (samples,), with "rate", int32 scalar, in Hz;
             "points", float32 (n, 3 + features); or "text", a string scalar.
         num_items: int, the number of examples.
-        classes: tuple of str, the name of each label.
+        classes: tuple of str, the name of each of the E labels.
         name: str, what messages call this source.
+        multi_label: bool, whether an example may have several labels, or none.
         files: `RecordFiles`, where the items are in files of many; else None.
         is_part: bool, whether this is one worker's part of a source.
     """
@@ -34,6 +37,7 @@ class Source:
     num_items: int
     classes: tuple[str, ...]
     name: str
+    multi_label: bool = False
     files: object = None
     is_part: bool = False
 
@@ -43,14 +47,17 @@ def source_from_columns(columns, labels, *, classes, name):
 
     Args:
         columns: dict of arrays or lists, each of length N.
-        labels: integer array of shape (N,).
+        labels: integer array of shape (N,); or of 0 and 1, of shape (N, E), for
+            examples with several labels.
         classes: sequence of str, the name of each label.
         name: str, what messages call this source.
 
     Returns:
         A `Source` of N items in the given order.
     """
-    labels = np.asarray(labels, np.int32)
+    labels = np.asarray(labels)
+    multi_label = labels.ndim == 2
+    labels = labels.astype(np.float32 if multi_label else np.int32)
     indexes = np.arange(len(labels), dtype=np.int64)
     return Source(
         dataset=tf.data.Dataset.from_tensor_slices(
@@ -59,6 +66,7 @@ def source_from_columns(columns, labels, *, classes, name):
         num_items=len(labels),
         classes=tuple(classes),
         name=name,
+        multi_label=multi_label,
     )
 
 

@@ -104,6 +104,24 @@ def stratified_split(labels, split, rule, classes):
     return validation if split == "validation" else test
 
 
+def random_split(num_items, split, rule):
+    """Chooses the examples of one split, whatever their labels are.
+
+    Args:
+        num_items: int, N.
+        split: "train", "validation" or "test".
+        rule: `SplitRule`.
+
+    Returns:
+        int64 array of positions in [0, N): sorted, except that "train" comes in
+        random order.
+
+    Raises:
+        ValueError: if the rule leaves the split empty or there are too few examples.
+    """
+    return stratified_split(np.zeros(num_items, int), split, rule, ("all",))
+
+
 def grouped_split(groups, split, rule):
     """Chooses the examples of one split, group by group: none is in two splits.
 

@@ -9,6 +9,8 @@ import tensorflow as tf
 from pipelines.sources.source import Source
 from pipelines.sources.splits import held_out_count
 
+NUM_LOOKED_AT = 100
+
 
 def load_tfds(name, split, rule, modality="image", data_dir=None):
     """Loads one split of a data set that TensorFlow Datasets has prepared.
@@ -16,6 +18,10 @@ def load_tfds(name, split, rule, modality="image", data_dir=None):
     The test is the data set's own `test` split, else its `validation` split, else
     a part of `train`. Train and validation are parts of `train`. The parts are
     ranges of examples, which TensorFlow Datasets stores in random order.
+
+    Images have one label where the feature is a `ClassLabel`, and several where it is
+    a sequence of those, or a vector with 0 or 1 for each class. A data set that names
+    no supervised features is read by `image` and `labels`, if it has these.
 
     Args:
         name: str, as TensorFlow Datasets spells it, such as "cifar10" or
@@ -46,9 +52,13 @@ def load_tfds(name, split, rule, modality="image", data_dir=None):
             "run: pip install tensorflow-datasets"
         ) from None
     builder = _find_builder(tfds, name, data_dir)
-    data_key, label_key = _supervised_keys(tfds, name, builder.info)
+    data_key, label_key = _supervised_keys(tfds, name, builder.info, modality)
     feature = builder.info.features[data_key]
     skip_decoding, to_raw = _READERS[modality](tfds, name, feature)
+    label_feature = builder.info.features[label_key]
+    classes = _class_names(tfds, label_feature)
+    multi_label = not isinstance(label_feature, tfds.features.ClassLabel)
+    is_sequence = isinstance(label_feature, tfds.features.Sequence)
 
     decoders = {data_key: tfds.decode.SkipDecoding()} if skip_decoding else {}
 
@@ -64,8 +74,19 @@ def load_tfds(name, split, rule, modality="image", data_dir=None):
         )
 
     def is_labelled(subsplit):
-        # Public test splits without labels, ImageNet's for one, have -1 for each.
-        return all(item[label_key] >= 0 for item in read(subsplit).take(1))
+        # Public test splits without labels, ImageNet's for one, have -1 for each, or
+        # no label at all.
+        return any(label.size and label.min() >= 0 for label in first_labels(subsplit))
+
+    def first_labels(subsplit):
+        items = read(subsplit).take(NUM_LOOKED_AT).as_numpy_iterator()
+        return [np.asarray(item[label_key]) for item in items]
+
+    def to_label(label):
+        if is_sequence:  # An image may have two objects of one class.
+            counts = tf.reduce_sum(tf.one_hot(label, len(classes)), axis=0)
+            return tf.minimum(counts, 1.0)
+        return tf.cast(label, tf.float32 if multi_label else tf.int32)
 
     held_out = [key for key in ("test", "validation") if key in builder.info.splits]
     test = next(filter(is_labelled, held_out), None)
@@ -75,19 +96,27 @@ def load_tfds(name, split, rule, modality="image", data_dir=None):
         subsplit = test
     else:
         subsplit = _part_of_train(name, builder.info, split, rule)
+    if multi_label and not is_sequence:
+        highest = max(int(label.max()) for label in first_labels(subsplit))
+        if highest > 1:
+            raise ValueError(
+                "A vector of labels must be of 0 and 1. "
+                f"Received: tfds:{name} with {highest} in {label_key!r}"
+            )
 
     def to_item(index, item):
         return {
             **to_raw(item[data_key]),
-            "label": tf.cast(item[label_key], tf.int32),
+            "label": to_label(item[label_key]),
             "index": index,
         }
 
     return Source(
         dataset=read(subsplit).enumerate().map(to_item),
         num_items=builder.info.splits[subsplit].num_examples,
-        classes=tuple(builder.info.features[label_key].names),
+        classes=classes,
         name=f"tfds:{name}",
+        multi_label=multi_label,
     )
 
 
@@ -114,20 +143,37 @@ def _find_builder(tfds, name, data_dir):
     return builder
 
 
-def _supervised_keys(tfds, name, info):
-    """Returns the keys of the data and of its label."""
-    keys = info.supervised_keys
+def _supervised_keys(tfds, name, info, modality):
+    """Returns the keys of the data and of its label or labels."""
+    keys = info.supervised_keys or (modality, "labels")
     if (
         keys is not None
         and len(keys) == 2
         and all(key in info.features for key in keys)
-        and isinstance(info.features[keys[1]], tfds.features.ClassLabel)
+        and _class_names(tfds, info.features[keys[1]]) is not None
     ):
         return keys
     raise ValueError(
-        "The data set must be of items with one class label each. "
-        f"Received: tfds:{name} with supervised_keys={keys}"
+        "The data set must be of items with class labels: one each, or a sequence of "
+        "them, or a vector of 0 and 1. "
+        f"Received: tfds:{name} with supervised_keys={info.supervised_keys}"
     )
+
+
+def _class_names(tfds, feature):
+    """The names of the classes of a feature; None where it is not of labels."""
+    if isinstance(feature, tfds.features.Sequence):
+        feature = feature.feature
+        if not isinstance(feature, tfds.features.ClassLabel):
+            return None
+    if isinstance(feature, tfds.features.ClassLabel):
+        return tuple(feature.names)
+    # A vector of one number for each class, which nobody has named.
+    if type(feature) is tfds.features.Tensor and len(feature.shape) == 1:
+        kind = np.dtype(feature.np_dtype).kind
+        if feature.shape[0] and kind in "bui":
+            return tuple(map(str, range(feature.shape[0])))
+    return None
 
 
 # Of each modality: from a feature to whether its decoding is skipped, and to the

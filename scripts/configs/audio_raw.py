@@ -31,6 +31,9 @@ def get_config():
     augmentation.shift_seconds = 0.05
     augmentation.gain_db = 6.0
     augmentation.noise_db = 20.0
+    # Alpha of the shares in which examples are mixed by MixUp, such as 0.2; 0: not at
+    # all. The metrics of training are then of mixed examples.
+    augmentation.mixup = 0.0
     config.adapter = adapter = config_dict.ConfigDict()
     adapter.segment_length = 128
     adapter.projection_dim = config_dict.placeholder(int)

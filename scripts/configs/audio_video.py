@@ -24,6 +24,12 @@ def get_config():
     # Over how many overlapping clips the predictions of a tested video are averaged;
     # 16 in the paper. Validation during training always has one.
     config.data.recipe.num_eval_clips = 1
+    # Sound and pictures are mixed together.
+    for name, key in (("audio", "mixup"), ("video", "mixup"), ("video", "cutmix")):
+        del config.data.augmentation[name][key]
+    # Alpha of the shares in which clips are mixed by MixUp, such as 0.2; 0: not at
+    # all. The metrics of training are then of mixed clips.
+    config.data.augmentation.mixup = 0.0
     # Frames, rows and columns of a patch.
     config.adapter.video.patch_size = (2, 4, 4)
     # Channels that tell the modalities apart, and the rate at which training hides

@@ -12,7 +12,9 @@ def get_config():
     config.strategy = "none"
     config.jit_compile = True
 
-    # Where the data is, and how it is divided
+    # Where the data is, and how it is divided. A folder holds a folder for each class,
+    # or a file labels.csv with the columns `file`, `labels` (several, with semicolons
+    # between them) and perhaps `split`.
     config.data = data = config_dict.ConfigDict()
     data.source = "folder:PATH"
     data.validation_fraction = 0.1
@@ -46,6 +48,9 @@ def get_config():
     model.dropout_rate = 0.0
     model.dtype = "float32"
     model.method = "auto"
+
+    # A part of each label, spread evenly over the classes.
+    config.loss = config_dict.ConfigDict({"label_smoothing": 0.0})
 
     config.optimizer = optimizer = config_dict.ConfigDict()
     optimizer.learning_rate = 2e-3

@@ -39,6 +39,11 @@ def get_config():
     augmentation.contrast = 0.0
     augmentation.saturation = 0.0
     augmentation.hue = 0.0
+    # Alpha of the shares in which examples are mixed (0: not at all): by MixUp as 0.2,
+    # by CutMix as 1; by both, half of a batch each. The metrics of training are then of
+    # mixed examples.
+    augmentation.mixup = 0.0
+    augmentation.cutmix = 0.0
     config.adapter.num_bands = 8
     # (frames, rows, columns) of an input; None: each pixel is one.
     config.adapter.patch_size = config_dict.placeholder(tuple)

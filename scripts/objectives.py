@@ -1,0 +1,135 @@
+"""What a classifier is trained for, and by what it is judged.
+
+Labels are vectors, float32 (E,): where classes exclude each other, how much of an
+example is of each; else, 1 for each class that it has.
+"""
+
+import numbers
+
+import keras
+import numpy as np
+
+from trained import evaluate, probabilities
+
+
+def loss(multi_label, label_smoothing):
+    """The cross-entropy of logits.
+
+    Args:
+        multi_label: bool, whether an example may be of several classes.
+        label_smoothing: float in [0, 1), the part of each label that is spread evenly
+            over all classes; if `multi_label`, each 0 and 1 moves by half of it.
+
+    Returns:
+        `keras.losses.Loss`.
+
+    Raises:
+        ValueError: if `label_smoothing` is out of its range.
+    """
+    if not isinstance(label_smoothing, numbers.Real) or not 0 <= label_smoothing < 1:
+        raise ValueError(
+            "`config.loss.label_smoothing` must be a number in [0, 1). "
+            f"Received: label_smoothing={label_smoothing!r}"
+        )
+    kind = (
+        keras.losses.BinaryCrossentropy
+        if multi_label
+        else keras.losses.CategoricalCrossentropy
+    )
+    return kind(from_logits=True, label_smoothing=label_smoothing)
+
+
+def average_precisions(labels, scores):
+    """The average precision of each class.
+
+    It is the mean, over the items of a class, of the precision among all items whose
+    score is at least as high.
+
+    Args:
+        labels: array (n, E) of 0 and 1.
+        scores: float array (n, E), higher for what is rather of the class.
+
+    Returns:
+        float64 array (E,), NaN for a class without items.
+    """
+    columns = zip(np.asarray(labels, bool).T, np.asarray(scores).T, strict=True)
+    return np.array([_average_precision(*column) for column in columns])
+
+
+def _average_precision(is_positive, scores):
+    if not is_positive.any():
+        return np.nan
+    order = np.argsort(-scores, kind="stable")
+    is_positive, scores = is_positive[order], scores[order]
+    found = np.cumsum(is_positive)
+    # Items of one score come together: all count at the last of them.
+    last = np.flatnonzero(np.append(np.diff(scores) != 0, True))
+    precision = found[last] / (last + 1)
+    return float(precision @ np.diff(found[last], prepend=0) / found[-1])
+
+
+def mean_average_precision(labels, scores):
+    """The mean of the average precisions of the classes that have items.
+
+    Args:
+        labels, scores: as for `average_precisions`.
+
+    Returns:
+        Pair: float, or `None` if no class has items; and int, the number of classes
+        that do.
+    """
+    precisions = average_precisions(labels, scores)
+    known = precisions[~np.isnan(precisions)]
+    return (float(known.mean()) if len(known) else None), len(known)
+
+
+def map_sentence(value, num_known, num_classes):
+    """The mean average precision for people, with the classes it is the mean over."""
+    if value is None:
+        return "mAP: undefined, as no class has items,"
+    over = f"over {num_known} classes"
+    if num_known < num_classes:
+        over += f" (without {num_classes - num_known} that have no items)"
+    return f"mAP: {value:.4f} {over}"
+
+
+def final_scores(model, history, validation, test, num_clips=1):
+    """How good a trained model is, in the words of `metrics.json`.
+
+    Args:
+        model: compiled `kp.PerceiverClassifier`.
+        history: dict, what `fit` logged.
+        validation, test: `tf.data.Dataset` of batches (inputs, labels).
+        num_clips: int, how many clips of each example the test has.
+
+    Returns:
+        Dict with "test_loss", and "test_accuracy" and "validation_accuracy"; of a
+        multi-label model, "test_map", "validation_map", and "test_map_classes", the
+        number of classes with items in the test.
+    """
+    evaluated = evaluate(model, test, num_clips)
+    if not model.multi_label:
+        return {
+            "test_accuracy": evaluated["accuracy"],
+            "test_loss": evaluated["loss"],
+            "validation_accuracy": history["val_accuracy"][-1],
+        }
+    test_map, test_classes = mean_average_precision(
+        *_predictions(model, test, num_clips)
+    )
+    validation_map, _ = mean_average_precision(*_predictions(model, validation))
+    return {
+        "test_map": test_map,
+        "test_map_classes": test_classes,
+        "test_loss": evaluated["loss"],
+        "validation_map": validation_map,
+    }
+
+
+def _predictions(model, dataset, num_clips=1):
+    """Labels and probabilities of all items, arrays (n, E)."""
+    labels, rows = [], []
+    for inputs, batch in dataset:
+        rows.append(probabilities(model, inputs, num_clips))
+        labels.append(batch.numpy())
+    return np.concatenate(labels), np.concatenate(rows)
