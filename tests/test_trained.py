@@ -50,10 +50,19 @@ def test_probabilities_are_the_mean_over_the_clips(model, clips):
     np.testing.assert_allclose(of_each[0], expected, atol=1e-7)
 
 
-def test_probabilities_of_several_inputs(rng):
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_probabilities_of_several_inputs(rng, multi_label):
+    class Model:
+        def __init__(self):
+            self.multi_label = multi_label
+
+        def __call__(self, inputs, training):
+            return inputs["a"]
+
     logits = rng.normal(size=(5, 4, 3)).astype("float32")
-    found = probabilities(lambda inputs, training: inputs["a"], {"a": logits}, 4)
-    expected = keras.ops.softmax(logits).numpy().mean(axis=1)
+    found = probabilities(Model(), {"a": logits}, 4)
+    normalize = keras.ops.sigmoid if multi_label else keras.ops.softmax
+    expected = normalize(logits).numpy().mean(axis=1)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
