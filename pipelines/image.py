@@ -24,8 +24,8 @@ from pipelines.recipe import Recipe
 from pipelines.sources.arrays import check_image_array
 
 CROPS = ("resize", "central", "inception")
-DEFAULT_SIZE = (64, 64)
-LARGEST_KEPT_SIDE = 96
+DEFAULT_SIZE = (48, 48)
+LARGEST_KEPT_SIDE = 64
 # How many images a recipe looks at to find its fields.
 NUM_LOOKED_AT = 64
 
@@ -69,7 +69,7 @@ class ImageRecipe(Recipe):
             source: `Source` of images.
             skip_unreadable: bool, whether those that cannot be read are passed over.
             **given: values of fields. By default `image_size` is the size that the
-                images share where it is at most 96 a side, else 64 x 64; `channels`
+                images share where it is at most 64 a side, else 48 x 48; `channels`
                 is 1 if all of them are grey, else 3.
 
         Raises:

@@ -44,8 +44,7 @@ def main(argv):
     # === Config ===
     config = FLAGS.config
     workdir = pathlib.Path(FLAGS.workdir)
-    if config.epochs < 1:
-        raise ValueError(f"`epochs` must be at least 1. Received: {config.epochs}")
+    training_run.check_length(config)
     if not 0 < config.optimizer.learning_rate < float("inf"):
         raise ValueError(
             "`config.optimizer.learning_rate` must be a positive number. "
@@ -89,6 +88,7 @@ def main(argv):
         **config.data.augmentation,
     )
     steps_per_epoch = recipe.steps_per_epoch(sources["train"], config.batch_size)
+    epochs = training_run.num_epochs(config, steps_per_epoch)
     # Several clips of an example are for the test alone.
     one_clip = recipe.with_one_clip()
     validation = one_clip.eval_dataset(
@@ -108,7 +108,7 @@ def main(argv):
         model = kp.PerceiverClassifier(backbone, len(classes), multi_label=multi_label)
 
         # === Optimizer ===
-        steps = config.epochs * steps_per_epoch
+        steps = epochs * steps_per_epoch
         warmup_steps = int(config.optimizer.warmup_epochs * steps_per_epoch)
         learning_rate = keras.optimizers.schedules.CosineDecay(
             initial_learning_rate=0.0,
@@ -139,7 +139,7 @@ def main(argv):
     # === Fit ===
     print(
         f"Perceiver of {model.count_params():,} parameters reads {adapter.num_inputs:,}"
-        f" inputs of {adapter.channels} channels; {config.epochs} epochs of "
+        f" inputs of {adapter.channels} channels; {epochs} epochs of "
         f"{steps_per_epoch} steps, {first_epoch} of them done."
     )
     items = {split: source.num_items for split, source in sources.items()}
@@ -153,10 +153,10 @@ def main(argv):
     training_run.report_duplicates(duplicates, workdir)
     training_run.restore(model, workdir)
     with training_run.readable_errors(recipe, sources):
-        if first_epoch < config.epochs:
+        if first_epoch < epochs:
             model.fit(
                 train,
-                epochs=config.epochs,
+                epochs=epochs,
                 initial_epoch=first_epoch,
                 steps_per_epoch=steps_per_epoch,
                 validation_data=validation,
@@ -194,6 +194,7 @@ def main(argv):
         "parameters": model.count_params(),
         "epochs": len(history["loss"]),
         "seconds": round(sum(history["seconds"]), 1),
+        "core_seconds": round(sum(history["core_seconds"]), 1),
         "cores": os.cpu_count(),
         "seed": config.seed,
         "source": config.data.source,

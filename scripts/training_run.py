@@ -153,6 +153,18 @@ def check_workdir(workdir, config):
             )
 
 
+def check_length(config):
+    """Raises `ValueError` unless a config says how long to train."""
+    name = "steps" if config.epochs is None else "epochs"
+    if config[name] < 1:
+        raise ValueError(f"`{name}` must be at least 1. Received: {config[name]}")
+
+
+def num_epochs(config, steps_per_epoch):
+    """How many epochs to train: those of the config, or what its steps amount to."""
+    return config.epochs or max(1, round(config.steps / steps_per_epoch))
+
+
 def claim(workdir, config, data):
     """Makes the folder of a run, once nothing is left to be found wrong.
 
@@ -308,13 +320,20 @@ def describe(sources, recipe):
 
 
 class EpochSeconds(keras.callbacks.Callback):
-    """Logs how long each epoch took, validation included."""
+    """Logs how long each epoch took, validation included.
+
+    "seconds" are those of the clock; "core_seconds" those of all processor cores, which
+    other work on the machine does not add to.
+    """
 
     def on_epoch_begin(self, epoch, logs=None):
-        self._start = time.perf_counter()
+        self._start = time.perf_counter(), time.process_time()
 
     def on_epoch_end(self, epoch, logs=None):
-        logs["seconds"] = time.perf_counter() - self._start
+        now = time.perf_counter(), time.process_time()
+        logs["seconds"], logs["core_seconds"] = (
+            end - start for end, start in zip(now, self._start, strict=True)
+        )
 
 
 class Checkpoints(keras.callbacks.Callback):

@@ -193,14 +193,14 @@ class TestFromSource:
     def test_shared_size(self, mnist):
         assert found(mnist) == (28, 28, 1)
         source = source_from_arrays(np.stack(PHOTOS), [0, 1])
-        assert found(source) == (64, 64, 3)
+        assert found(source) == (48, 48, 3)
 
     def test_what_is_given_stays(self, mnist):
         assert found(mnist, image_size=(9, 7), channels=None) == (9, 7, 1)
         assert found(mnist, image_size=[9, 7], channels=3) == (9, 7, 3)
 
     def test_sizes_that_differ(self, photos):
-        assert found(photo_source(photos)) == (64, 64, 3)
+        assert found(photo_source(photos)) == (48, 48, 3)
 
     @pytest.mark.parametrize("modes, channels", [(["L", "LA"], 1), (["L", "RGB"], 3)])
     def test_channels(self, tmp_path, modes, channels):

@@ -16,7 +16,6 @@ from configs import base
 def get_config():
     config = base.get_config()
     config.modality = "audio"
-    config.epochs = 60
     config.batch_size = 32
     config.optimizer.learning_rate = 1e-3
     config.data.recipe = recipe = config_dict.ConfigDict()

@@ -7,7 +7,9 @@ def get_config():
     config = config_dict.ConfigDict()
     config.modality = "none"
     config.seed = 0
-    config.epochs = 50
+    # How long to train: so many epochs; or, if None, about so many steps.
+    config.epochs = config_dict.placeholder(int)
+    config.steps = 5000
     config.batch_size = 64
     config.strategy = "none"
     config.jit_compile = True

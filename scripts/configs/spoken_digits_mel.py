@@ -11,5 +11,6 @@ from configs import audio_mel
 
 def get_config():
     config = audio_mel.get_config()
+    config.epochs = 60
     config.data.source = "builtin:spoken_digits"
     return config

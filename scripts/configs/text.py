@@ -16,7 +16,6 @@ from configs import base
 def get_config():
     config = base.get_config()
     config.modality = "text"
-    config.epochs = 24
     config.batch_size = 32
     config.optimizer.learning_rate = 1e-3
     config.data.recipe.length = config_dict.placeholder(int)
