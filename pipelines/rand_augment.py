@@ -43,9 +43,15 @@ def rand_augment(num_layers=4, magnitude=5):
 
     def apply(example):
         image = tf.image.convert_image_dtype(example["image"], tf.uint8, saturate=True)
-        for layer in range(num_layers):
-            seed = op_seed(example, f"rand_augment.{layer}")
-            image = _apply_one(image, magnitude / 10, seed)
+        seeds = [
+            op_seed(example, f"rand_augment.{layer}") for layer in range(num_layers)
+        ]
+        # A loop of the graph, which would be slow to build with all layers.
+        image = tf.foldl(
+            lambda image, seed: _apply_one(image, magnitude / 10, seed),
+            tf.stack(seeds),
+            initializer=image,
+        )
         return {**example, "image": image}
 
     return apply

@@ -51,7 +51,7 @@ def test_train_dataset(photos, crop, channels):
             seed=seed,
             shift_pixels=2,
             flip=True,
-            rand_augment_layers=2,
+            rand_augment_layers=2 if channels == 3 else 0,
             brightness=0.2,
             contrast=0.2,
             saturation=0.2,

@@ -7,7 +7,6 @@ from PIL import Image, ImageEnhance, ImageOps
 from sklearn.datasets import load_sample_images
 
 from pipelines import rand_augment
-from test_pipelines_image_ops import run_image, static_shape
 
 CHINA, FLOWER = load_sample_images().images  # uint8 (427, 640, 3)
 # Of many colours, of few and dark ones, with odd sides, and of one colour.
@@ -151,12 +150,17 @@ class TestStep:
     def test_is_the_same_in_tf_data_and_keeps_shape_and_kind(self):
         image = IMAGES["photo"]
         op = rand_augment.rand_augment()
-        results = [run_image(op, image, seed=[number, 7]) for number in range(4)]
-        assert {result.dtype for result in results} == {np.dtype(np.uint8)}
-        assert len({result.tobytes() for result in results}) == 4
-        assert static_shape(op, image=image, seed=[1, 2]) == image.shape
-        floats = run_image(op, image.astype(np.float32) / 255, seed=[0, 7])
-        np.testing.assert_array_equal(floats, results[0])
+        seeds = tf.data.Dataset.range(12).map(lambda n: tf.stack([n, 7]))
+        mapped = seeds.map(lambda seed: op({"image": image, "seed": seed})["image"])
+        assert mapped.element_spec == tf.TensorSpec(image.shape, tf.uint8)
+        results = list(mapped.as_numpy_iterator())
+        for seed, result in zip(seeds, results, strict=True):
+            alone = op({"image": tf.constant(image), "seed": seed})["image"]
+            np.testing.assert_array_equal(alone, result)
+        assert len({result.tobytes() for result in results}) > 10
+        floats = tf.constant(image.astype(np.float32) / 255)
+        alone = op({"image": floats, "seed": tf.constant([0, 7], tf.int64)})["image"]
+        np.testing.assert_array_equal(alone, results[0])
 
     def test_draws_every_operation_alike(self, monkeypatch):
         count = 16
