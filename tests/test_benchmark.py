@@ -17,11 +17,15 @@ from benchmarks.contestants import check_outputs, difference_to, is_installed
 from benchmarks.cross_attention import command, report
 from benchmarks.cross_attention.contestants import CONTESTANTS, MATMUL_SIZE, make_ours
 from benchmarks.cross_attention.task import CASES, REFERENCE, Case, Setting, make_task
-from benchmarks.measuring import measure_times
+from benchmarks.measuring import measure_rates, measure_times
 from benchmarks.models import report as models_report
 from benchmarks.models.cases import MODELS
 from benchmarks.models.contestants import chains_of_products, multiplications
 from benchmarks.models.task import Setting as Sizes
+from benchmarks.pipelines import decoding, files
+from benchmarks.pipelines import report as pipelines_report
+from benchmarks.pipelines.cases import CASES as PIPELINES
+from benchmarks.pipelines.cases import Case as Pipeline
 
 SCRIPT = pathlib.Path(benchmark.__file__)
 CASE = Case("image", (4, 5), 3)
@@ -296,3 +300,131 @@ def test_heads_that_do_not_divide_are_said(tmp_path, capsys):
     with pytest.raises(SystemExit):
         benchmark.main(["models", f"--json={tmp_path / 'x.json'}", "--heads=3"])
     assert "`--heads` must divide `--latent-dim`" in capsys.readouterr().err
+
+
+# === Pipelines ===
+
+
+@pytest.fixture
+def tiny_configs(monkeypatch):
+    """The general configs with the smallest of models, and nothing to compile."""
+    get_config = Pipeline.get_config
+
+    def get_tiny_config(case):
+        config = get_config(case)
+        config.batch_size = 4
+        config.jit_compile = False
+        config.model.update(num_latents=2, latent_dim=4, num_layers_per_block=1)
+        config.model.update(num_cross_attends=1, num_latent_blocks=1)
+        config.model.update(num_self_heads=1, num_cross_heads=1)
+        if "cross_qk_dim" in config.model:
+            config.model.cross_qk_dim = 4
+        return config
+
+    monkeypatch.setattr(Pipeline, "get_config", get_tiny_config)
+
+
+def test_all_pipelines_are_measured(tiny_configs, tmp_path, capsys):
+    file = tmp_path / "new" / "pipelines.json"
+    flags = ["--files=8", "--rounds=2", "--seconds=0.001"]
+    benchmark.main(["pipelines", f"--json={file}", "--quick", *flags])
+    said = capsys.readouterr().out
+    written = json.loads(file.read_text())
+    assert written["settings"] == {"files": 8, "rounds": 2, "seconds": 0.001}
+    results = {result["input"]: result for result in written["results"]}
+    assert list(results) == list(PIPELINES)
+    for name, result in results.items():
+        is_cached = PIPELINES[name].get_config().data.cache
+        quantities = ["files", *["cached"] * is_cached, "model", "together"]
+        assert list(result["rates"]) == quantities
+        assert all(len(rates) == 2 for rates in result["rates"].values())
+        assert min(result["median_rates"].values()) > 0
+    assert results["image"]["made"] == "images of 64 x 64 x 3"
+    assert "clouds of 2,048 points" in results["points"]["made"]
+    assert "sounds of 8,000 samples at 8 kHz" in results["audio_raw"]["made"]
+    pairs = [f"{f}, {fit}" for f in decoding.FORMATS for fit in decoding.FITS]
+    assert [result["input"] for result in written["decoding"]] == pairs
+    table = file.with_suffix(".md").read_text()
+    for line in table.splitlines()[2:]:
+        assert line in said
+    for name, case in PIPELINES.items():
+        assert f"| {name} | {case.files} |" in table
+        assert f"- {name}: the bottleneck is the " in table
+    for pair in pairs:
+        assert f"| {pair} |" in table
+
+
+def test_some_pipelines_without_files(tiny_configs, capsys):
+    flags = ["--quick", "--files=4", "--seconds=0.001"]
+    benchmark.main(["pipelines", *flags, "--modalities", "audio", "text", "audio"])
+    said = capsys.readouterr().out
+    names = [line[:-1] for line in said.splitlines() if line.endswith(":")]
+    assert names == ["audio_mel", "audio_raw", "text"]
+
+
+@pytest.mark.parametrize("file_format", decoding.FORMATS)
+@pytest.mark.parametrize("fit", decoding.FITS)
+def test_both_decoders_make_the_same_images(file_format, fit, tmp_path):
+    decoding.FORMATS[file_format](tmp_path, 6)
+    datasets = decoding.make_datasets(tmp_path, decoding.FITS[fit], batch_size=4)
+    found = decoding.differences(datasets)
+    # Half a level is the rounding of ours.
+    assert 0 < found["mean"] < 0.5
+    if file_format == "PNG":
+        assert found["largest"] < 0.51
+    images, labels = next(iter(datasets["ours"]))
+    assert images.shape == (4, 64, 64, 3)
+    assert labels.numpy().tolist() == [0, 0, 0, 1]
+
+
+def test_decoders_of_other_images_are_refused(tmp_path):
+    files.write_pngs(tmp_path, 4)
+    whole, box = (
+        decoding.make_datasets(tmp_path, decoding.FITS[fit], batch_size=4)
+        for fit in ("whole image", "random box")
+    )
+    mixed = {"ours": whole["ours"], "keras": box["keras"]}
+    with pytest.raises(ValueError, match="must make the same images"):
+        decoding.differences(mixed)
+
+
+def test_turns_of_rates():
+    calls = []
+
+    def start(name, size):
+        calls.append(name)
+        while True:
+            yield size
+
+    starts = {n: functools.partial(start, n, i) for i, n in enumerate("abc")}
+    rates = measure_rates(starts, rounds=2, seconds=1e-4)
+    assert calls == [*"abc", *"abc"]
+    assert rates["a"] == [0, 0]
+    assert len(rates["b"]) == len(rates["c"]) == 2
+    assert min(rates["b"] + rates["c"]) > 0
+
+
+def test_bottlenecks_and_aims():
+    results = [
+        {"input": "a", "median_rates": {"files": 30.0, "model": 10.0}},
+        {"input": "b", "median_rates": {"files": 10.0, "model": 15.0}},
+    ]
+    compared = [{"input": "JPEG", "median_rates": {"ours": 1100.0, "keras": 1000.0}}]
+    said = pipelines_report.statements({"results": results, "decoding": compared})
+    assert said == [
+        "- a: the bottleneck is the model; the pipeline is 3.00 times as fast",
+        "- b: the bottleneck is the pipeline; the model is 1.50 times as fast",
+        "- JPEG: ours to image_dataset_from_directory 1.10 (1,100 to 1,000 items/s); "
+        "aim: at least 1, met",
+    ]
+
+
+def test_packages_of_files_that_are_missing_are_said(monkeypatch, capsys):
+    monkeypatch.setattr(
+        "benchmarks.pipelines.command.is_installed", lambda package: False
+    )
+    with pytest.raises(SystemExit):
+        benchmark.main(["pipelines", "--modalities", "points"])
+    outputs = capsys.readouterr()
+    assert "points is left out: the package trimesh is not installed." in outputs.out
+    assert "`--modalities` must name one whose packages are installed" in outputs.err
