@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import benchmark
@@ -22,10 +23,12 @@ from benchmarks.models import report as models_report
 from benchmarks.models.cases import MODELS
 from benchmarks.models.contestants import chains_of_products, multiplications
 from benchmarks.models.task import Setting as Sizes
-from benchmarks.pipelines import decoding, files
+from benchmarks.pipelines import command as pipelines_command
+from benchmarks.pipelines import decoding, files, throughput
 from benchmarks.pipelines import report as pipelines_report
 from benchmarks.pipelines.cases import CASES as PIPELINES
 from benchmarks.pipelines.cases import Case as Pipeline
+from pipelines.text import TextRecipe
 
 SCRIPT = pathlib.Path(benchmark.__file__)
 CASE = Case("image", (4, 5), 3)
@@ -305,76 +308,111 @@ def test_heads_that_do_not_divide_are_said(tmp_path, capsys):
 # === Pipelines ===
 
 
-@pytest.fixture
-def tiny_configs(monkeypatch):
-    """The general configs with the smallest of models, and nothing to compile."""
-    get_config = Pipeline.get_config
+class Mean(keras.Model):
+    """Stands in for the models of the configs, which take long to trace."""
 
-    def get_tiny_config(case):
-        config = get_config(case)
-        config.batch_size = 4
-        config.jit_compile = False
-        config.model.update(num_latents=2, latent_dim=4, num_layers_per_block=1)
-        config.model.update(num_cross_attends=1, num_latent_blocks=1)
-        config.model.update(num_self_heads=1, num_cross_heads=1)
-        if "cross_qk_dim" in config.model:
-            config.model.cross_qk_dim = 4
-        return config
+    def __init__(self, num_classes):
+        super().__init__()
+        self.head = keras.layers.Dense(num_classes)
 
-    monkeypatch.setattr(Pipeline, "get_config", get_tiny_config)
+    def call(self, inputs):
+        means = [
+            keras.ops.mean(keras.ops.cast(x, "float32"), axis=range(1, x.ndim))
+            for x in keras.tree.flatten(inputs)
+        ]
+        return self.head(keras.ops.stack(means, axis=-1))
 
 
-def test_all_pipelines_are_measured(tiny_configs, tmp_path, capsys):
-    file = tmp_path / "new" / "pipelines.json"
-    flags = ["--files=8", "--rounds=2", "--seconds=0.001"]
-    benchmark.main(["pipelines", f"--json={file}", "--quick", *flags])
-    said = capsys.readouterr().out
-    written = json.loads(file.read_text())
-    assert written["settings"] == {"files": 8, "rounds": 2, "seconds": 0.001}
+def make_mean(recipe, config, num_classes):
+    model = Mean(num_classes)
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+    return model
+
+
+def small_batches(case, get_config=Pipeline.get_config):
+    config = get_config(case)
+    config.batch_size = 4
+    return config
+
+
+@pytest.fixture(scope="module")
+def pipelines_run(tmp_path_factory):
+    """The files of a run of all modalities."""
+    file = tmp_path_factory.mktemp("pipelines") / "new" / "pipelines.json"
+    flags = ["--quick", "--files=8", "--seconds=0.001"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(throughput, "make_model", make_mean)
+        patch.setattr(Pipeline, "get_config", small_batches)
+        benchmark.main(["pipelines", f"--json={file}", *flags])
+    return file
+
+
+def test_all_pipelines_are_measured(pipelines_run):
+    written = json.loads(pipelines_run.read_text())
+    assert written["settings"] == {"files": 8, "rounds": 1, "seconds": 0.001}
     results = {result["input"]: result for result in written["results"]}
     assert list(results) == list(PIPELINES)
     for name, result in results.items():
         is_cached = PIPELINES[name].get_config().data.cache
         quantities = ["files", *["cached"] * is_cached, "model", "together"]
         assert list(result["rates"]) == quantities
-        assert all(len(rates) == 2 for rates in result["rates"].values())
+        assert all(len(rates) == 1 for rates in result["rates"].values())
         assert min(result["median_rates"].values()) > 0
     assert results["image"]["made"] == "images of 64 x 64 x 3"
     assert "clouds of 2,048 points" in results["points"]["made"]
     assert "sounds of 8,000 samples at 8 kHz" in results["audio_raw"]["made"]
+
+
+def test_both_decoders_make_the_same_images(pipelines_run):
+    compared = json.loads(pipelines_run.read_text())["decoding"]
     pairs = [f"{f}, {fit}" for f in decoding.FORMATS for fit in decoding.FITS]
-    assert [result["input"] for result in written["decoding"]] == pairs
-    table = file.with_suffix(".md").read_text()
-    for line in table.splitlines()[2:]:
-        assert line in said
+    assert [result["input"] for result in compared] == pairs
+    for result in compared:
+        # Half a level is the rounding of ours.
+        of_decoder = 1.0 if result["input"].startswith("JPEG") else 0.0
+        assert 0 < result["differences"]["mean"] < 0.5 + of_decoder
+        assert result["differences"]["largest"] < 0.51 + 11 * of_decoder
+
+
+def test_the_table_has_all_pipelines(pipelines_run):
+    table = pipelines_run.with_suffix(".md").read_text()
     for name, case in PIPELINES.items():
         assert f"| {name} | {case.files} |" in table
         assert f"- {name}: the bottleneck is the " in table
-    for pair in pairs:
-        assert f"| {pair} |" in table
+    for file_format in decoding.FORMATS:
+        for fit in decoding.FITS:
+            assert f"| {file_format}, {fit} |" in table
 
 
-def test_some_pipelines_without_files(tiny_configs, capsys):
-    flags = ["--quick", "--files=4", "--seconds=0.001"]
-    benchmark.main(["pipelines", *flags, "--modalities", "audio", "text", "audio"])
+def test_some_pipelines_without_a_file(monkeypatch, capsys):
+    def measure_case(name, folders, args):
+        rates = {"files": 30.0, "model": 10.0}
+        return {"input": name, "files": "SOME", "median_rates": rates}
+
+    monkeypatch.setattr(pipelines_command, "measure_case", measure_case)
+    benchmark.main(["pipelines", "--modalities", "audio", "text", "audio_raw"])
     said = capsys.readouterr().out
-    names = [line[:-1] for line in said.splitlines() if line.endswith(":")]
-    assert names == ["audio_mel", "audio_raw", "text"]
+    for name in ("audio_mel", "audio_raw", "text"):
+        assert said.count(f"| {name} | SOME | 30 | - | 10 | - | model, 3.00 |") == 1
+    assert "points" not in said
 
 
-@pytest.mark.parametrize("file_format", decoding.FORMATS)
-@pytest.mark.parametrize("fit", decoding.FITS)
-def test_both_decoders_make_the_same_images(file_format, fit, tmp_path):
-    decoding.FORMATS[file_format](tmp_path, 6)
-    datasets = decoding.make_datasets(tmp_path, decoding.FITS[fit], batch_size=4)
-    found = decoding.differences(datasets)
-    # Half a level is the rounding of ours.
-    assert 0 < found["mean"] < 0.5
-    if file_format == "PNG":
-        assert found["largest"] < 0.51
-    images, labels = next(iter(datasets["ours"]))
-    assert images.shape == (4, 64, 64, 3)
-    assert labels.numpy().tolist() == [0, 0, 0, 1]
+def test_the_model_is_that_of_the_config():
+    config = PIPELINES["text"].get_config()
+    config.jit_compile = False
+    config.model.update(num_latents=2, latent_dim=4, num_layers_per_block=1)
+    config.model.update(num_cross_attends=1, num_latent_blocks=1, num_self_heads=1)
+    model = throughput.make_model(TextRecipe(length=16), config, num_classes=3)
+    assert isinstance(model, kp.PerceiverClassifier)
+    assert model.backbone.num_latents == 2
+    batch = np.full((4, 16), 7), np.array([0, 1, 2, 0])
+    before = [np.array(weight) for weight in model.trainable_weights]
+    model.train_on_batch(*batch)
+    steps = throughput.train(model, tf.data.Dataset.from_tensors(batch).repeat())
+    assert next(steps) == 4
+    after = [np.array(weight) for weight in model.trainable_weights]
+    changed = [np.any(a != b) for a, b in zip(before, after, strict=True)]
+    assert sum(changed) > len(changed) / 2
 
 
 def test_decoders_of_other_images_are_refused(tmp_path):
@@ -420,9 +458,7 @@ def test_bottlenecks_and_aims():
 
 
 def test_packages_of_files_that_are_missing_are_said(monkeypatch, capsys):
-    monkeypatch.setattr(
-        "benchmarks.pipelines.command.is_installed", lambda package: False
-    )
+    monkeypatch.setattr(pipelines_command, "is_installed", lambda package: False)
     with pytest.raises(SystemExit):
         benchmark.main(["pipelines", "--modalities", "points"])
     outputs = capsys.readouterr()

@@ -19,9 +19,9 @@ from pipelines.sources.source import source_from_columns
 SIZE = (64, 64)
 CHANNELS = 3
 BATCH_SIZE = 64
-# Mean and largest difference of the two results, in levels of 255. JPEG decoders may
-# round differently, and ours rounds once more, after it has resized.
-TOLERANCE = {"mean": 1.0, "largest": 12.0}
+# Mean and largest difference of the two results, in levels of 255. Ours rounds after it
+# has resized, half a level; Keras takes a fast approximation where a JPEG is decoded.
+TOLERANCE = {"mean": 1.5, "largest": 12.0}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -45,28 +45,26 @@ def make_starts(folder, config):
     )
     recipe = find_recipe(config.modality).from_source(source, **config.data.recipe)
 
-    def dataset(cache):
-        return recipe.train_dataset(
+    from_files, from_memory = (
+        recipe.train_dataset(
             source,
             batch_size=config.batch_size,
             seed=config.seed,
             cache=cache,
             **config.data.augmentation,
         )
-
+        for cache in (False, True)
+    )
+    first_epoch = recipe.steps_per_epoch(source, config.batch_size)
     model = make_model(recipe, config, len(source.classes))
-    batch = next(iter(dataset(cache=False)))
+    batch = next(iter(from_files))
     model.train_on_batch(*batch)  # Makes all state, and compiles.
-    in_memory = tf.data.Dataset.from_tensors(batch).repeat()
+    one_batch = tf.data.Dataset.from_tensors(batch).repeat()
     starts = {
-        "files": lambda: read(dataset(cache=False)),
-        "cached": lambda: itertools.islice(
-            read(dataset(cache=True)),
-            recipe.steps_per_epoch(source, config.batch_size),
-            None,
-        ),
-        "model": lambda: train(model, in_memory),
-        "together": lambda: train(model, dataset(cache=False)),
+        "files": lambda: read(from_files),
+        "cached": lambda: itertools.islice(read(from_memory), first_epoch, None),
+        "model": lambda: train(model, one_batch),
+        "together": lambda: train(model, from_files),
     }
     if not config.data.cache:
         del starts["cached"]
