@@ -57,9 +57,9 @@ def make_starts(folder, config):
     )
     first_epoch = recipe.steps_per_epoch(source, config.batch_size)
     model = make_model(recipe, config, len(source.classes))
-    batch = next(iter(from_files))
-    model.train_on_batch(*batch)  # Makes all state, and compiles.
-    one_batch = tf.data.Dataset.from_tensors(batch).repeat()
+    one_batch = tf.data.Dataset.from_tensors(next(iter(from_files))).repeat()
+    # Makes all state and compiles, what `train` goes on with.
+    model.fit(one_batch, steps_per_epoch=1, verbose=0)
     starts = {
         "files": lambda: read(from_files),
         "cached": lambda: itertools.islice(read(from_memory), first_epoch, None),
