@@ -59,7 +59,7 @@ def make_starts(folder, config):
     model = make_model(recipe, config, len(source.classes))
     one_batch = tf.data.Dataset.from_tensors(next(iter(from_files))).repeat()
     # Makes all state and compiles, what `train` goes on with.
-    model.fit(one_batch, steps_per_epoch=1, verbose=0)
+    model.fit(one_batch, steps_per_epoch=1, shuffle=False, verbose=0)
     starts = {
         "files": lambda: read(from_files),
         "cached": lambda: itertools.islice(read(from_memory), first_epoch, None),
