@@ -14,6 +14,7 @@ divided again (`AutoShardPolicy.OFF`).
 """
 
 import functools
+import os
 
 import tensorflow as tf
 
@@ -22,6 +23,10 @@ from pipelines.checks import check_integer, check_seed
 # Examples that still hold the bytes of a file, or come out of files of many, are
 # shuffled this many at a time, so that they fit in memory; all others as a whole.
 ENCODED_SHUFFLE_BUFFER = 16_384
+# Examples under way at a time. Their order is kept, so that one which takes long holds
+# back those that are done; with no more than one a core, as AUTOTUNE has it, cores then
+# stand idle.
+NUM_PARALLEL_CALLS = 4 * os.cpu_count()
 
 
 def steps_per_epoch(source, batch_size):
@@ -58,7 +63,7 @@ def train_batches(
     inputs="image",
     mix=None,
     skip_unreadable=False,
-    num_parallel_calls=tf.data.AUTOTUNE,
+    num_parallel_calls=NUM_PARALLEL_CALLS,
 ):
     """Shuffled full batches without end, `steps_per_epoch` of them in each epoch.
 
@@ -161,7 +166,7 @@ def train_batches(
 
 
 def eval_batches(
-    source, *, batch_size, ops, inputs="image", num_parallel_calls=tf.data.AUTOTUNE
+    source, *, batch_size, ops, inputs="image", num_parallel_calls=NUM_PARALLEL_CALLS
 ):
     """Each example once, in the order of the source; the last batch may be smaller.
 

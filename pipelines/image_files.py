@@ -20,14 +20,14 @@ def decode(encoded):
     def decode_jpeg():
         return tf.io.decode_jpeg(encoded, dct_method=_DCT_METHOD)
 
-    def decode_other():
+    def decode_plain():
         return tf.io.decode_image(encoded, expand_animations=False)
 
     def decode_bmp_with_palette():
         # TensorFlow returns the entries of a palette by number. The header has the
         # offset of the pixels at byte 10, its own length, 14 bytes on, at byte 14,
         # and the bits of a pixel at byte 28; colours are blue, green, red and 0.
-        image = decode_other()
+        image = decode_plain()
         header = tf.io.decode_raw(tf.strings.substr(encoded, 10, 8), tf.int32)
         begin, end = 14 + header[1], header[0]
         palette = tf.io.decode_raw(
@@ -36,19 +36,17 @@ def decode(encoded):
         palette = tf.reshape(palette, (-1, 4))[:, 2::-1]
         return tf.gather(palette, tf.cast(image[..., 0], tf.int32))
 
-    # Filled up, as the files of other formats may be shorter than a BMP's header.
-    head = tf.strings.join([tf.strings.substr(encoded, 0, 30), bytes(30)])
-    has_palette = tf.logical_and(
-        tf.equal(tf.strings.substr(head, 0, 2), b"BM"),
-        tf.equal(tf.strings.substr(head, 28, 2), b"\x08\x00"),
-    )
-    image = tf.case(
-        [
-            (tf.io.is_jpeg(encoded), decode_jpeg),
-            (has_palette, decode_bmp_with_palette),
-        ],
-        default=decode_other,
-    )
+    def decode_other():
+        # Filled up, as the files of other formats may be shorter than a BMP's header.
+        head = tf.strings.join([tf.strings.substr(encoded, 0, 30), bytes(30)])
+        has_palette = tf.logical_and(
+            tf.equal(tf.strings.substr(head, 0, 2), b"BM"),
+            tf.equal(tf.strings.substr(head, 28, 2), b"\x08\x00"),
+        )
+        return tf.cond(has_palette, decode_bmp_with_palette, decode_plain)
+
+    # JPEG first, so that the most common format takes no further steps.
+    image = tf.cond(tf.io.is_jpeg(encoded), decode_jpeg, decode_other)
     image.set_shape((None, None, None))
     return image
 

@@ -172,7 +172,7 @@ def main(argv):
         )
         # From all over the test set, which may be sorted by class.
         apart = max(1, sources["test"].num_items // 8)
-        examples = one_clip.eval_dataset(sources["test"], batch_size=1)
+        examples = one_clip.eval_dataset(sources["test"], batch_size=1, one_hot=True)
         examples, labels = next(iter(examples.unbatch().shard(apart, 0).batch(8)))
     folder = workdir / "model"
     model.save_to_preset(str(folder))

@@ -9,6 +9,7 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 
 import benchmark
@@ -17,11 +18,17 @@ from benchmarks.contestants import check_outputs, difference_to, is_installed
 from benchmarks.cross_attention import command, report
 from benchmarks.cross_attention.contestants import CONTESTANTS, MATMUL_SIZE, make_ours
 from benchmarks.cross_attention.task import CASES, REFERENCE, Case, Setting, make_task
-from benchmarks.measuring import measure_times
+from benchmarks.measuring import measure_rates, measure_times
 from benchmarks.models import report as models_report
 from benchmarks.models.cases import MODELS
 from benchmarks.models.contestants import chains_of_products, multiplications
 from benchmarks.models.task import Setting as Sizes
+from benchmarks.pipelines import command as pipelines_command
+from benchmarks.pipelines import decoding, files, throughput
+from benchmarks.pipelines import report as pipelines_report
+from benchmarks.pipelines.cases import CASES as PIPELINES
+from benchmarks.pipelines.cases import Case as Pipeline
+from pipelines.text import TextRecipe
 
 SCRIPT = pathlib.Path(benchmark.__file__)
 CASE = Case("image", (4, 5), 3)
@@ -296,3 +303,164 @@ def test_heads_that_do_not_divide_are_said(tmp_path, capsys):
     with pytest.raises(SystemExit):
         benchmark.main(["models", f"--json={tmp_path / 'x.json'}", "--heads=3"])
     assert "`--heads` must divide `--latent-dim`" in capsys.readouterr().err
+
+
+# === Pipelines ===
+
+
+class Mean(keras.Model):
+    """Stands in for the models of the configs, which take long to trace."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.head = keras.layers.Dense(num_classes)
+
+    def call(self, inputs):
+        means = [
+            keras.ops.mean(keras.ops.cast(x, "float32"), axis=range(1, x.ndim))
+            for x in keras.tree.flatten(inputs)
+        ]
+        return self.head(keras.ops.stack(means, axis=-1))
+
+
+def make_mean(recipe, config, num_classes):
+    model = Mean(num_classes)
+    model.compile("sgd", "sparse_categorical_crossentropy", jit_compile=False)
+    return model
+
+
+def small_batches(case, get_config=Pipeline.get_config):
+    config = get_config(case)
+    config.batch_size = 4
+    return config
+
+
+@pytest.fixture(scope="module")
+def pipelines_run(tmp_path_factory):
+    """The files of a run of all modalities."""
+    file = tmp_path_factory.mktemp("pipelines") / "new" / "pipelines.json"
+    flags = ["--quick", "--files=8", "--seconds=0.001"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(throughput, "make_model", make_mean)
+        patch.setattr(Pipeline, "get_config", small_batches)
+        benchmark.main(["pipelines", f"--json={file}", *flags])
+    return file
+
+
+def test_all_pipelines_are_measured(pipelines_run):
+    written = json.loads(pipelines_run.read_text())
+    assert written["settings"] == {"files": 8, "rounds": 1, "seconds": 0.001}
+    results = {result["input"]: result for result in written["results"]}
+    assert list(results) == list(PIPELINES)
+    for name, result in results.items():
+        is_cached = PIPELINES[name].get_config().data.cache
+        quantities = ["files", *["cached"] * is_cached, "model", "together"]
+        assert list(result["rates"]) == quantities
+        assert all(len(rates) == 1 for rates in result["rates"].values())
+        assert min(result["median_rates"].values()) > 0
+    assert results["image"]["made"] == "images of 64 x 64 x 3"
+    assert "clouds of 2,048 points" in results["points"]["made"]
+    assert "sounds of 8,000 samples at 8 kHz" in results["audio_raw"]["made"]
+
+
+def test_both_decoders_make_the_same_images(pipelines_run):
+    compared = json.loads(pipelines_run.read_text())["decoding"]
+    pairs = [f"{f}, {fit}" for f in decoding.FORMATS for fit in decoding.FITS]
+    assert [result["input"] for result in compared] == pairs
+    for result in compared:
+        # Half a level is the rounding of ours.
+        of_decoder = 1.0 if result["input"].startswith("JPEG") else 0.0
+        assert 0 < result["differences"]["mean"] < 0.5 + of_decoder
+        assert result["differences"]["largest"] < 0.51 + 11 * of_decoder
+
+
+def test_the_table_has_all_pipelines(pipelines_run):
+    table = pipelines_run.with_suffix(".md").read_text()
+    for name, case in PIPELINES.items():
+        assert f"| {name} | {case.files} |" in table
+        assert f"- {name}: the bottleneck is the " in table
+    for file_format in decoding.FORMATS:
+        for fit in decoding.FITS:
+            assert f"| {file_format}, {fit} |" in table
+
+
+def test_some_pipelines_without_a_file(monkeypatch, capsys):
+    def measure_case(name, folders, args):
+        rates = {"files": 30.0, "model": 10.0}
+        return {"input": name, "files": "SOME", "median_rates": rates}
+
+    monkeypatch.setattr(pipelines_command, "measure_case", measure_case)
+    benchmark.main(["pipelines", "--modalities", "audio", "text", "audio_raw"])
+    said = capsys.readouterr().out
+    for name in ("audio_mel", "audio_raw", "text"):
+        assert said.count(f"| {name} | SOME | 30 | - | 10 | - | model, 3.00 |") == 1
+    assert "points" not in said
+
+
+def test_the_model_is_that_of_the_config():
+    config = PIPELINES["text"].get_config()
+    config.jit_compile = False
+    config.model.update(num_latents=2, latent_dim=4, num_layers_per_block=1)
+    config.model.update(num_cross_attends=1, num_latent_blocks=1, num_self_heads=1)
+    model = throughput.make_model(TextRecipe(length=16), config, num_classes=3)
+    assert isinstance(model, kp.PerceiverClassifier)
+    assert model.backbone.num_latents == 2
+    batch = np.full((4, 16), 7), np.array([0, 1, 2, 0])
+    before = [np.array(weight) for weight in model.trainable_weights]
+    dataset = tf.data.Dataset.from_tensors(batch).repeat()
+    model.fit(dataset, steps_per_epoch=1, shuffle=False, verbose=0)
+    assert next(throughput.train(model, dataset)) == 4
+    after = [np.array(weight) for weight in model.trainable_weights]
+    changed = [np.any(a != b) for a, b in zip(before, after, strict=True)]
+    assert sum(changed) > len(changed) / 2
+
+
+def test_decoders_of_other_images_are_refused(tmp_path):
+    files.write_pngs(tmp_path, 4)
+    whole, box = (
+        decoding.make_datasets(tmp_path, decoding.FITS[fit], batch_size=4)
+        for fit in ("whole image", "random box")
+    )
+    mixed = {"ours": whole["ours"], "keras": box["keras"]}
+    with pytest.raises(ValueError, match="must make the same images"):
+        decoding.differences(mixed)
+
+
+def test_turns_of_rates():
+    calls = []
+
+    def start(name, size):
+        calls.append(name)
+        while True:
+            yield size
+
+    starts = {n: functools.partial(start, n, i) for i, n in enumerate("abc")}
+    rates = measure_rates(starts, rounds=2, seconds=1e-4)
+    assert calls == [*"abc", *"abc"]
+    assert rates["a"] == [0, 0]
+    assert len(rates["b"]) == len(rates["c"]) == 2
+    assert min(rates["b"] + rates["c"]) > 0
+
+
+def test_bottlenecks_and_aims():
+    results = [
+        {"input": "a", "median_rates": {"files": 30.0, "model": 10.0}},
+        {"input": "b", "median_rates": {"files": 10.0, "model": 15.0}},
+    ]
+    compared = [{"input": "JPEG", "median_rates": {"ours": 1100.0, "keras": 1000.0}}]
+    said = pipelines_report.statements({"results": results, "decoding": compared})
+    assert said == [
+        "- a: the bottleneck is the model; the pipeline is 3.00 times as fast",
+        "- b: the bottleneck is the pipeline; the model is 1.50 times as fast",
+        "- JPEG: ours to image_dataset_from_directory 1.10 (1,100 to 1,000 items/s); "
+        "aim: at least 1, met",
+    ]
+
+
+def test_packages_of_files_that_are_missing_are_said(monkeypatch, capsys):
+    monkeypatch.setattr(pipelines_command, "is_installed", lambda package: False)
+    with pytest.raises(SystemExit):
+        benchmark.main(["pipelines", "--modalities", "points"])
+    outputs = capsys.readouterr()
+    assert "points is left out: the package trimesh is not installed." in outputs.out
+    assert "`--modalities` must name one whose packages are installed" in outputs.err

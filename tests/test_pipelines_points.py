@@ -430,15 +430,15 @@ class TestSolids:
         assert not set(train) & set(validation)
 
     def test_surfaces_are_closed(self):
-        from pipelines.sources.solids import _turn
+        from pipelines.sources.solids import turn
 
         for name, solid in SOLIDS.items():
-            vertices, faces = _turn(*solid)
+            vertices, faces = turn(*solid)
             surface = trimesh.Trimesh(vertices, faces)  # Merges equal vertices.
             surface.update_faces(surface.nondegenerate_faces())
             assert surface.is_watertight, name
             assert surface.is_winding_consistent, name
-        sphere = trimesh.Trimesh(*_turn(*SOLIDS["sphere"]))
+        sphere = trimesh.Trimesh(*turn(*SOLIDS["sphere"]))
         assert abs(sphere.volume) == pytest.approx(4 / 3 * np.pi, rel=0.02)
 
     def test_of_another_modality(self):

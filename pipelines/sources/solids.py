@@ -74,7 +74,7 @@ def load(split, rule):
         rule = dataclasses.replace(rule, test_fraction=0)
         chosen = stratified_split(labels, split, rule, classes)
         labels, numbers = labels[chosen], numbers[chosen]
-    surfaces = [_turn(*solid) for solid in SOLIDS.values()]
+    surfaces = [turn(*solid) for solid in SOLIDS.values()]
     stream = int(split == "test")
     points = np.stack(
         [
@@ -87,8 +87,16 @@ def load(split, rule):
     )
 
 
-def _turn(outline, num_sides):
-    """Returns the vertices (V, 3) and triangles (F, 3) of an outline turned around."""
+def turn(outline, num_sides):
+    """The surface of a solid, unscaled.
+
+    Args:
+        outline: sequence of points (distance from the axis, height).
+        num_sides: int, how many times the outline is there around the axis.
+
+    Returns:
+        Vertices, float64 (V, 3), and triangles, int64 (F, 3).
+    """
     outline = np.array(outline, np.float64)
     angles = 2 * np.pi * np.arange(num_sides) / num_sides
     around = np.stack([np.cos(angles), np.sin(angles)], axis=-1)

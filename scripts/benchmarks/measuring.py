@@ -1,4 +1,4 @@
-"""Times of implementations that take turns."""
+"""Times and rates of implementations that take turns."""
 
 import time
 
@@ -42,3 +42,34 @@ def timed(run):
     start = time.perf_counter()
     run()
     return time.perf_counter() - start
+
+
+def measure_rates(starts, rounds, seconds):
+    """Items per second of each, taking turns.
+
+    What the first batch of a turn needs, to trace and to fill buffers, does not count.
+
+    Args:
+        starts: dict name -> function to an iterator, without end, that does the work of
+            a batch and gives its number of items.
+        rounds: int.
+        seconds: float, the length of a turn; it ends with the batch that ends after it.
+
+    Returns:
+        dict name -> list of floats.
+    """
+    rates = {name: [] for name in starts}
+    for _ in range(rounds):
+        for name, start in starts.items():
+            rates[name].append(_rate(start(), seconds))
+    return rates
+
+
+def _rate(batches, seconds):
+    next(batches)
+    num_items, elapsed = 0, 0.0
+    start = time.perf_counter()
+    while elapsed < seconds:
+        num_items += next(batches)
+        elapsed = time.perf_counter() - start
+    return num_items / elapsed

@@ -82,13 +82,16 @@ def medians_of(results, name):
 
 
 def write(file, report, table):
-    """Writes the numbers, and a table of them beside.
+    """Writes the numbers, and a table of them beside, where they are asked for.
 
     Args:
-        file: `pathlib.Path` of the JSON; its folder is made where it is missing.
+        file: `pathlib.Path` of the JSON; its folder is made where it is missing. `None`
+            for no files.
         report: dict as of `new_report`, with `statements`, a list of sentences.
         table: list of lines of Markdown.
     """
+    if file is None:
+        return
     report["machine"]["load_after"] = load_average()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(report, indent=1))

@@ -2,8 +2,8 @@
 
 import dataclasses
 import json
-import pathlib
 
+from benchmarks import arguments
 from benchmarks import report as reporting
 from benchmarks.arguments import positive
 from benchmarks.contestants import check_outputs, installed
@@ -20,30 +20,19 @@ from benchmarks.cross_attention.task import (
 from benchmarks.measuring import measure_times
 from benchmarks.memory import Memory, in_fresh_process
 from benchmarks.report import QUANTITIES
-from keras_perceiver.streaming import CHUNK_BYTES
 
 
 def add_to(commands):
     """Adds the subcommands to those of a parser."""
     command = commands.add_parser("cross_attention", help="one read of the inputs")
     command.set_defaults(run=cross_attention)
+    arguments.add_shared(command, rounds=7)
+    arguments.add_contestants(command, CONTESTANTS, max_seconds=10)
+    arguments.add_sizes(command, Setting)
     add = command.add_argument
-    add("--json", type=pathlib.Path, required=True, help="file of all numbers")
     add("--quick", action="store_true", help="few sizes")
-    add("--rounds", type=positive(int), default=7, help="turns of each contestant")
-    add("--latents", type=positive(int), default=512, help="N")
-    add("--latent-dim", type=positive(int), default=1024, help="D")
-    add("--bands", type=positive(int), default=64, help="bands of the positions")
-    add("--chunk-bytes", type=positive(int), default=CHUNK_BYTES, help="of our layer")
     add("--max-inputs", type=positive(int), help="leave larger inputs out")
-    add("--only", action="append", choices=CONTESTANTS, help="may be repeated")
     add("--memory-gb", type=positive(float), default=12, help="skip what needs more")
-    add(
-        "--max-seconds",
-        type=positive(float),
-        default=10,
-        help="of one contestant for one quantity at one size; it then sits out",
-    )
     add("--skip-memory", action="store_true", help="measure times only")
 
     command = commands.add_parser("peak_memory", help="one contestant in one process")
@@ -53,7 +42,7 @@ def add_to(commands):
 
 def cross_attention(args):
     """Measures, prints and writes."""
-    setting = Setting(args.latents, args.latent_dim, args.bands, args.chunk_bytes)
+    setting = arguments.sizes_of(args, Setting)
     cases = [
         case
         for case in (QUICK if args.quick else CASES)
@@ -77,7 +66,8 @@ def cross_attention(args):
         report["statements"] = statements(report["results"], setting)
         # After each case, so that an interrupted run is not lost.
         reporting.write(args.json, report, as_table(report))
-        draw(report["results"], args.json.with_suffix(".png"))
+        if args.json is not None:
+            draw(report["results"], args.json.with_suffix(".png"))
     for statement in report["statements"]:
         print(statement)
 

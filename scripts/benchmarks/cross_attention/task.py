@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 import keras_perceiver as kp
+from keras_perceiver.streaming import CHUNK_BYTES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,12 +52,19 @@ QUICK = (
 
 @dataclasses.dataclass(frozen=True)
 class Setting:
-    """What is the same for all inputs: N, D, bands, and the bytes of a chunk."""
+    """What is the same for all inputs.
 
-    latents: int
-    latent_dim: int
-    bands: int
-    chunk_bytes: int
+    Attributes:
+        latents: int, N.
+        latent_dim: int, D.
+        bands: int, bands of the positions.
+        chunk_bytes: int, of our layer.
+    """
+
+    latents: int = 512
+    latent_dim: int = 1024
+    bands: int = 64
+    chunk_bytes: int = CHUNK_BYTES
 
 
 @dataclasses.dataclass(frozen=True)

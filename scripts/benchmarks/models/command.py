@@ -1,10 +1,9 @@
 """The subcommand `models`."""
 
 import dataclasses
-import pathlib
 
+from benchmarks import arguments
 from benchmarks import report as reporting
-from benchmarks.arguments import positive
 from benchmarks.contestants import check_outputs, installed
 from benchmarks.measuring import measure_times
 from benchmarks.models.cases import MODELS
@@ -16,31 +15,22 @@ def add_to(commands):
     """Adds the subcommand to those of a parser."""
     command = commands.add_parser("models", help="whole models, forward")
     command.set_defaults(run=models)
-    add = command.add_argument
-    add("--json", type=pathlib.Path, required=True, help="file of all numbers")
-    add("--only", action="append", choices=MODELS, help="may be repeated")
-    add("--rounds", type=positive(int), default=5, help="turns of each contestant")
-    add(
-        "--max-seconds",
-        type=positive(float),
-        default=60,
-        help="of one contestant for one model; it then sits out",
-    )
-    for field in dataclasses.fields(Setting):
-        flag = "--" + field.name.replace("_", "-")
-        add(flag, type=positive(int), default=field.default)
+    arguments.add_shared(command, rounds=5)
+    arguments.add_contestants(command, MODELS, max_seconds=60)
+    arguments.add_sizes(command, Setting)
 
 
 def models(args):
     """Measures, prints and writes."""
-    sizes = {f.name: getattr(args, f.name) for f in dataclasses.fields(Setting)}
     if args.latent_dim % args.heads:
         raise ValueError(
             "`--heads` must divide `--latent-dim`. Received: "
             f"--heads={args.heads}, --latent-dim={args.latent_dim}"
         )
-    setting = Setting(**sizes)
-    report = reporting.new_report({**sizes, "rounds": args.rounds})
+    setting = arguments.sizes_of(args, Setting)
+    report = reporting.new_report(
+        {**dataclasses.asdict(setting), "rounds": args.rounds}
+    )
     for name in args.only or MODELS:
         print(f"{MODELS[name].name}:", flush=True)
         report["results"] += measure_model(MODELS[name], setting, args)
