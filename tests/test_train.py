@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import subprocess
@@ -131,6 +132,7 @@ def test_a_run_from_a_folder_of_pictures(finished):
     assert 0 <= metrics["test_accuracy"] <= 1 and metrics["seconds"] > 0
     assert f"Test accuracy: {metrics['test_accuracy']:.4f} on 8 items" in output
     assert "2 classes: above, below" in output
+    assert re.search("; it is labelled '(above|below)' [(]", output)
     for picture in ("learning_curves", "attention_maps"):
         with Image.open(workdir / "report" / f"{picture}.png") as image:
             assert min(image.size) > 100
