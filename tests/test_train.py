@@ -357,14 +357,13 @@ def multi_label(tmp_path_factory):
         Image.fromarray(picture).save(folder / f"{i}.png")
         lines.append(f"{i}.png,{';'.join(labels)}")
     (folder / "labels.csv").write_text("\n".join(lines))
-    workdir = folder / "run"
+    workdir = tmp_path_factory.mktemp("multi_label_run")
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         run_here(
             workdir,
             folder,
             "--config.epochs=2",
-            "--config.jit_compile=True",
             "--config.loss.label_smoothing=0.1",
             "--config.data.augmentation.mixup=0.2",
             "--config.data.augmentation.cutmix=1.0",
