@@ -36,12 +36,15 @@ class AudioRecipe(Recipe):
     spectrogram `(num_frames, num_mel_bins)`.
 
     In training a shorter sound lies anywhere amid silence, and of a longer one any part
-    is taken; in evaluation the middle. Each clip is brought to a peak of 1.
+    is taken; in evaluation the middle. Each clip is brought to a peak of 1, and a wave
+    then to a root mean square of 1, so that it counts as much as its positions do.
 
     Args:
         rate: int, samples per second, to which sounds are resampled.
         num_samples: int.
         representation: "wave" or "mel".
+        mu: int or `None`, of the mu-law that lifts what is quiet in waves; 255 is
+            that of telephony. `None` for waves as they are, and for spectrograms.
         num_mel_bins: int; this and the following are `None` for waves.
         frame_length: int, samples of a window.
         frame_step: int, samples from one window to the next.
@@ -61,6 +64,7 @@ class AudioRecipe(Recipe):
     rate: int
     num_samples: int
     representation: str = "wave"
+    mu: int | None = None
     num_mel_bins: int | None = None
     frame_length: int | None = None
     frame_step: int | None = None
@@ -81,7 +85,14 @@ class AudioRecipe(Recipe):
                     "Waves have no spectrogram, so its fields must be None. "
                     f"Received: {of_mel}"
                 )
+            if self.mu is not None:
+                check_integer("mu", self.mu, 1)
             return
+        if self.mu is not None:
+            raise ValueError(
+                "`mu` is for representation='wave'; spectrograms are logarithms. "
+                f"Received: mu={self.mu}"
+            )
         for name in ("num_mel_bins", "frame_length", "frame_step"):
             check_integer(name, of_mel[name], 1)
         check_numbers(-math.inf, math.inf, mel_mean=self.mel_mean)
@@ -225,7 +236,8 @@ class AudioRecipe(Recipe):
 
     def _representation_ops(self):
         if self.representation == "wave":
-            return []
+            compand = [audio_ops.compand(self.mu)] if self.mu else []
+            return [*compand, audio_ops.normalize_power()]
         return [
             audio_ops.log_mel(
                 self.rate,

@@ -6,6 +6,7 @@ as in `image_ops`. Sounds are float32 waves (samples,) in [-1, 1], one channel, 
 
     decode_audio -> random_speed -> random_fit | middle_fit -> normalize_peak
           -> random_gain, add_noise -> log_mel -> standardize -> spec_augment
+                                | compand -> normalize_power
 
 Random steps draw from `example["seed"]` alone.
 """
@@ -178,6 +179,44 @@ def normalize_peak():
     def apply(example):
         peak = tf.reduce_max(tf.abs(example["audio"]), axis=-1, keepdims=True)
         return {**example, "audio": tf.math.divide_no_nan(example["audio"], peak)}
+
+    return apply
+
+
+def compand(mu):
+    """Makes the step that lifts what is quiet, by the mu-law of telephony.
+
+    `sign(x) ln(1 + mu |x|) / ln(1 + mu)`, as in ITU-T G.711, without its 8 bits:
+    consonants, which are quiet, and vowels come closer to each other.
+
+    Args:
+        mu: int, at least 1; 255 in G.711.
+
+    Returns:
+        Function from example, with a wave in [-1, 1], to example.
+    """
+
+    def apply(example):
+        audio = example["audio"]
+        companded = tf.math.log1p(mu * tf.abs(audio)) / math.log1p(mu)
+        return {**example, "audio": tf.sign(audio) * companded}
+
+    return apply
+
+
+def normalize_power():
+    """Makes the step that brings the root mean square to 1; silence stays silence.
+
+    Of several clips each for itself.
+
+    Returns:
+        Function from example to example.
+    """
+
+    def apply(example):
+        audio = example["audio"]
+        power = tf.reduce_mean(tf.square(audio), axis=-1, keepdims=True)
+        return {**example, "audio": tf.math.divide_no_nan(audio, tf.sqrt(power))}
 
     return apply
 

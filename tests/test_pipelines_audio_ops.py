@@ -106,6 +106,23 @@ def test_speed_changes_length_and_pitch():
     assert 6600 < min(lengths) < 7400 and 8800 < max(lengths) <= 10000
 
 
+def test_the_mu_law_and_the_power():
+    wave = np.array([-1, -0.5, -0.01, 0, 0.01, 0.5, 1], np.float32)
+    companded = run(audio_ops.compand(255), audio=wave)
+    # From the table of G.711: half of the amplitude has seven eighths of the code.
+    np.testing.assert_allclose(companded[[0, 3, 6]], [-1, 0, 1])
+    assert companded[5] == pytest.approx(0.876, abs=1e-3)
+    np.testing.assert_allclose(companded, -companded[::-1])
+    # The inverse, as it is published.
+    expanded = np.sign(companded) * (256 ** np.abs(companded) - 1) / 255
+    np.testing.assert_allclose(expanded, wave, atol=1e-6)
+
+    clips = np.stack([wave, np.zeros_like(wave)])
+    powerful = run(audio_ops.normalize_power(), audio=clips)
+    np.testing.assert_allclose((powerful**2).mean(axis=-1), [1, 0], rtol=1e-6)
+    np.testing.assert_allclose(powerful[0] / powerful[0, 6], wave, rtol=1e-6)
+
+
 def test_peak_gain_and_noise():
     loud = run(audio_ops.normalize_peak(), audio=TONE * 0.1)
     np.testing.assert_allclose(np.abs(loud).max(), 1, rtol=1e-6)

@@ -11,6 +11,6 @@ from configs import audio_raw
 
 def get_config():
     config = audio_raw.get_config()
-    config.epochs = 100
+    config.epochs = 60
     config.data.source = "builtin:spoken_digits"
     return config
