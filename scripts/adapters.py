@@ -26,6 +26,8 @@ def _audio(recipe, num_bands, projection_dim, segment_length=None, patch_size=No
             projection_dim=projection_dim,
         )
     shape = (recipe.num_frames, recipe.num_mel_bins)
+    if patch_size is not None:
+        patch_size = tuple(p or n for p, n in zip(patch_size, shape, strict=False))
     return kp.inputs.SpectrogramInput(
         shape,
         kp.FourierPositions(num_bands, max_resolution=_patch_grid(shape, patch_size)),

@@ -125,7 +125,7 @@ def test_several_evaluation_clips(folder, recipe):
         for clip, start in zip(clips, starts, strict=True):
             part = ramp[start : start + 1000]
             power = np.sqrt((part**2).mean())
-                np.testing.assert_allclose(clip, part / power, atol=1e-5)
+            np.testing.assert_allclose(clip, part / power, atol=1e-5)
 
 
 def test_broken_files_are_named(folder, tmp_path):

@@ -24,8 +24,9 @@ def get_config():
     config.data.augmentation.time_mask = 0.1
     config.data.augmentation.frequency_mask = 0.1
     config.adapter = adapter = config_dict.ConfigDict()
-    # Frames and bins of a patch; (1, 1) reads each cell by itself.
-    adapter.patch_size = (2, 10)
+    # Frames and bins of a patch; None for all bins, so that an input is a spectrum, and
+    # (1, 1) for each cell by itself.
+    adapter.patch_size = (2, None)
     adapter.projection_dim = config_dict.placeholder(int)
     adapter.num_bands = 12
     config.model.cross_qk_dim = 64
