@@ -153,7 +153,7 @@ def train_batches(
     if mix is not None:
         batches = batches.enumerate(start_epoch * num_steps).map(
             lambda step, batch: mix(*batch, fold_in(batches_seed, step)),
-            num_parallel_calls,
+            tf.data.AUTOTUNE,  # Of whole batches few are to be under way.
             deterministic=True,
         )
     return (
