@@ -305,6 +305,15 @@ class CountPatches(VectorPatches):
         return np.array([number, 0, 1])
 
 
+class SignPatches(VectorPatches):
+    """Vectors of 1 and -1, which are no labels either."""
+
+    FEATURE = tfds.features.Tensor(shape=(3,), dtype=np.int64)
+
+    def labels(self, number):
+        return np.array([1, -1, 1])
+
+
 class HiddenLabelPatches(LabelledPatches):
     """The public test has no labels."""
 
@@ -334,6 +343,7 @@ def tfds_dir(tmp_path_factory):
         LabelledPatches,
         VectorPatches,
         CountPatches,
+        SignPatches,
         HiddenLabelPatches,
     )
     for builder in builders:
@@ -383,8 +393,10 @@ class TestTfds:
     def test_no_class_labels(self, tfds_dir):
         with pytest.raises(ValueError, match="with class labels.*number_patches"):
             load_source("tfds:number_patches", "train", data_dir=tfds_dir)
-        with pytest.raises(ValueError, match="must be of 0 and 1.*count_patches"):
-            load_source("tfds:count_patches", "train", data_dir=tfds_dir)
+        for name, values in (("count", "0 to"), ("sign", "-1 to 1")):
+            match = f"must be of 0 and 1.*{name}_patches with {values}"
+            with pytest.raises(ValueError, match=match):
+                load_source(f"tfds:{name}_patches", "train", data_dir=tfds_dir)
 
     @pytest.mark.parametrize(
         "name, classes", [("labelled", ("1", "2", "4")), ("vector", ("0", "1", "2"))]

@@ -97,11 +97,12 @@ def load_tfds(name, split, rule, modality="image", data_dir=None):
     else:
         subsplit = _part_of_train(name, builder.info, split, rule)
     if multi_label and not is_sequence:
-        highest = max(int(label.max()) for label in first_labels(subsplit))
-        if highest > 1:
+        values = np.unique(first_labels(subsplit)).astype(int)
+        if not set(values) <= {0, 1}:
             raise ValueError(
                 "A vector of labels must be of 0 and 1. "
-                f"Received: tfds:{name} with {highest} in {label_key!r}"
+                f"Received: tfds:{name} with {values[0]} to {values[-1]} in "
+                f"{label_key!r}"
             )
 
     def to_item(index, item):
@@ -147,8 +148,7 @@ def _supervised_keys(tfds, name, info, modality):
     """Returns the keys of the data and of its label or labels."""
     keys = info.supervised_keys or (modality, "labels")
     if (
-        keys is not None
-        and len(keys) == 2
+        len(keys) == 2
         and all(key in info.features for key in keys)
         and _class_names(tfds, info.features[keys[1]]) is not None
     ):
