@@ -266,7 +266,7 @@ class Recipe(abc.ABC):
             raise ValueError(sentence) from None
 
     def unreadable(self, source):
-        """Reads all items of a source to find those that cannot be read.
+        """Reads all items of a source to find those that some batch could not read.
 
         Args:
             source: `Source` of the modality.
@@ -275,7 +275,7 @@ class Recipe(abc.ABC):
             Pairs: the index of an item, and a sentence that names it and the reason.
         """
         noun = MODALITIES[self.modality].noun
-        yield from broken(source, chain(self.evaluation_ops()), noun)
+        yield from broken(source, chain(self.checking_ops()), noun)
 
     @staticmethod
     def steps_per_epoch(source, batch_size):

@@ -322,6 +322,9 @@ class TestBrokenFiles:
                 for _ in RECIPE.train_dataset(source, batch_size=4, seed=0).take(99):
                     pass
         assert f"Cannot decode video '{path}': it ends after 6" in str(error.value)
+        # So that none is left out of training without being listed.
+        ((_, sentence),) = RECIPE.unreadable(source)
+        assert sentence == str(error.value)
 
     def test_are_named_when_the_recipe_looks(self, folder, tmp_path):
         shutil.copytree(folder, tmp_path / "videos")
