@@ -109,7 +109,8 @@ class TestLabelsFile:
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             load_source(spec, "train")
-        for name in ("a.png", "z.png"):
+        (tmp_path / ".thumbnails").mkdir()
+        for name in ("a.png", "z.png", ".hidden.png", ".thumbnails/0.png"):
             (tmp_path / name).touch()
         with pytest.warns(UserWarning, match=r"Ignored 2 images .*csv.*: a.png"):
             load_source(spec, "train")

@@ -199,14 +199,15 @@ def _check_files(rows, root, modality):
                 "Each file must be there, by its path from the folder. "
                 f"Received: {_place(root, row.line)} with {printable(row.path)!r}"
             )
-    unlabelled = [
-        path
-        for folder, _, names in os.walk(root)
-        for name in names
-        if name.lower().endswith(modality.suffixes)
-        and not name.startswith(b".")
-        and (path := os.path.normpath(os.path.join(folder, name))) not in first
-    ]
+    unlabelled = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(b".")]
+        paths = [
+            os.path.normpath(os.path.join(folder, name))
+            for name in names
+            if name.lower().endswith(modality.suffixes) and not name.startswith(b".")
+        ]
+        unlabelled += [path for path in paths if path not in first]
     if unlabelled:
         warnings.warn(
             f"Ignored {len(unlabelled)} {modality.noun}s that {_place(root)} does not "
