@@ -18,6 +18,7 @@ from trained import probabilities
 
 @pytest.fixture(scope="module")
 def model():
+    keras.utils.set_random_seed(0)  # Before that of each test.
     adapter = kp.inputs.VideoInput((2, 3, 4, 1), kp.FourierPositions(2))
     backbone = kp.PerceiverBackbone(
         adapter,
@@ -44,7 +45,7 @@ def test_probabilities_are_the_mean_over_the_clips(model, clips):
     assert found.shape == (5, 3) and np.ptp(of_each, axis=0).max() > 1e-3
     np.testing.assert_allclose(found, of_each.mean(axis=0), atol=1e-6)
     expected = keras.ops.softmax(model(clips[:, 0]))
-    np.testing.assert_allclose(of_each[0], expected, atol=1e-7)
+    np.testing.assert_allclose(of_each[0], expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("multi_label", [False, True])
