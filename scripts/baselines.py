@@ -22,8 +22,9 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
+import training_run
 from pipelines.audio import AudioRecipe
-from pipelines.sources import SPLITS, load_source
+from pipelines.sources import SPLITS
 from trained import Parser, run
 
 NUM_TREES = 200
@@ -223,16 +224,7 @@ def read(task):
         a list, and the labels, int array (n,).
     """
     config = importlib.import_module(f"configs.{task}").get_config()
-    sources = {
-        split: load_source(
-            config.data.source,
-            split,
-            modality=config.modality,
-            seed=config.seed,
-            validation_fraction=config.data.validation_fraction,
-        )
-        for split in SPLITS
-    }
+    sources = training_run.load_sources(config)
     data = {split: _columns(source) for split, source in sources.items()}
     if "audio" in data["train"][0]:
         recipe = AudioRecipe.from_source(sources["train"], representation="mel")

@@ -15,7 +15,7 @@ import numpy as np
 
 import objectives
 from pipelines.sources import SPLITS, load_source
-from trained import Parser, load_trained, probabilities, run
+from trained import Parser, load_trained, predictions, run
 
 
 def main(arguments=None):
@@ -107,17 +107,10 @@ def _load(flags, trained):
 
 def _predict(trained, source, batch_size):
     """Labels, `(n, E)` of the source's classes, and probabilities, `(n, classes)`."""
-    labels, rows = [], []
-    with trained.recipe.readable_errors(source):
-        batches = trained.recipe.eval_dataset(
-            source, batch_size=batch_size, one_hot=True
-        )
-        for inputs, batch in batches:
-            rows.append(
-                probabilities(trained.model, inputs, trained.recipe.num_eval_clips)
-            )
-            labels.append(batch.numpy())
-    return np.concatenate(labels), np.concatenate(rows)
+    recipe = trained.recipe
+    batches = recipe.eval_dataset(source, batch_size=batch_size, one_hot=True)
+    with recipe.readable_errors(source):
+        return predictions(trained.model, batches, recipe.num_eval_clips)
 
 
 def _columns_of_model(source, trained):

@@ -4,12 +4,10 @@ Labels are vectors, float32 (E,): where classes exclude each other, how much of 
 example is of each; else, 1 for each class that it has.
 """
 
-import numbers
-
 import keras
 import numpy as np
 
-from trained import evaluate, probabilities
+from trained import evaluate, predictions
 
 
 def loss(multi_label, label_smoothing):
@@ -22,15 +20,7 @@ def loss(multi_label, label_smoothing):
 
     Returns:
         `keras.losses.Loss`.
-
-    Raises:
-        ValueError: if `label_smoothing` is out of its range.
     """
-    if not isinstance(label_smoothing, numbers.Real) or not 0 <= label_smoothing < 1:
-        raise ValueError(
-            "`config.loss.label_smoothing` must be a number in [0, 1). "
-            f"Received: label_smoothing={label_smoothing!r}"
-        )
     kind = (
         keras.losses.BinaryCrossentropy
         if multi_label
@@ -115,21 +105,12 @@ def final_scores(model, history, validation, test, num_clips=1):
             "validation_accuracy": history["val_accuracy"][-1],
         }
     test_map, test_classes = mean_average_precision(
-        *_predictions(model, test, num_clips)
+        *predictions(model, test, num_clips)
     )
-    validation_map, _ = mean_average_precision(*_predictions(model, validation))
+    validation_map, _ = mean_average_precision(*predictions(model, validation))
     return {
         "test_map": test_map,
         "test_map_classes": test_classes,
         "test_loss": evaluated["loss"],
         "validation_map": validation_map,
     }
-
-
-def _predictions(model, dataset, num_clips=1):
-    """Labels and probabilities of all items, arrays (n, E)."""
-    labels, rows = [], []
-    for inputs, batch in dataset:
-        rows.append(probabilities(model, inputs, num_clips))
-        labels.append(batch.numpy())
-    return np.concatenate(labels), np.concatenate(rows)

@@ -28,8 +28,9 @@ import objectives
 import training_run
 from adapters import build_adapter
 from keras_perceiver import visualize
+from pipelines.checks import check_fraction
 from pipelines.recipes import find_recipe, save_recipe
-from pipelines.sources import load_source
+from pipelines.sources import part
 from trained import probabilities
 
 FLAGS = flags.FLAGS
@@ -50,8 +51,7 @@ def main(argv):
             "`config.optimizer.learning_rate` must be a positive number. "
             f"Received: learning_rate={config.optimizer.learning_rate}"
         )
-    label_smoothing = config.loss.label_smoothing
-    objectives.loss(False, label_smoothing)  # Is it in its range?
+    check_fraction("config.loss.label_smoothing", config.loss.label_smoothing)
     training_run.check_workdir(workdir, config)
     keras.utils.set_random_seed(config.seed)
 
@@ -59,17 +59,7 @@ def main(argv):
     strategy = training_run.strategy(config.strategy)
 
     # === Data ===
-    sources = {
-        split: load_source(
-            config.data.source,
-            split,
-            modality=config.modality,
-            seed=config.seed,
-            validation_fraction=config.data.validation_fraction,
-            test_fraction=config.data.test_fraction,
-        )
-        for split in ("train", "validation", "test")
-    }
+    sources = training_run.load_sources(config)
     training_run.check_bad_files(config.data)
     skip_unreadable = config.data.bad_files == "skip"
     recipe = find_recipe(config.modality).from_source(
@@ -122,7 +112,7 @@ def main(argv):
                 weight_decay=config.optimizer.weight_decay,
                 global_clipnorm=config.optimizer.clip_norm,
             ),
-            loss=objectives.loss(multi_label, label_smoothing),
+            loss=objectives.loss(multi_label, config.loss.label_smoothing),
             jit_compile=config.jit_compile,
         )
 
@@ -172,8 +162,10 @@ def main(argv):
         )
         # From all over the test set, which may be sorted by class.
         apart = max(1, sources["test"].num_items // 8)
-        examples = one_clip.eval_dataset(sources["test"], batch_size=1, one_hot=True)
-        examples, labels = next(iter(examples.unbatch().shard(apart, 0).batch(8)))
+        shown = one_clip.eval_dataset(
+            part(sources["test"], apart, 0), batch_size=8, one_hot=True
+        )
+        examples, labels = next(iter(shown))
     folder = workdir / "model"
     model.save_to_preset(str(folder))
     save_recipe(recipe, classes, folder / "pipeline.json")

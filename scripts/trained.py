@@ -82,6 +82,24 @@ def probabilities(model, inputs, num_clips=1):
     return rows.reshape(-1, num_clips, rows.shape[-1]).mean(axis=1)
 
 
+def predictions(model, dataset, num_clips=1):
+    """Labels and class probabilities of all items.
+
+    Args:
+        model: `kp.PerceiverClassifier`.
+        dataset: `tf.data.Dataset` of pairs, as `Recipe.eval_dataset` makes it.
+        num_clips: int, K, as for `probabilities`.
+
+    Returns:
+        Pair of an array `(n, ...)` and a float32 array `(n, classes)`.
+    """
+    labels, rows = [], []
+    for inputs, batch in dataset:
+        rows.append(probabilities(model, inputs, num_clips))
+        labels.append(batch.numpy())
+    return np.concatenate(labels), np.concatenate(rows)
+
+
 def evaluate(model, dataset, num_clips=1):
     """The loss and the metrics of a compiled model.
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from absl import flags
 
 from pipelines import duplicates
-from pipelines.sources import without
+from pipelines.sources import SPLITS, load_source, without
 
 # Policies for files that cannot be read.
 BAD_FILES = ("error", "skip")
@@ -151,6 +151,21 @@ def check_workdir(workdir, config):
                 f"{changed}; choose another folder or delete it. "
                 f"Received: --workdir={workdir}"
             )
+
+
+def load_sources(config):
+    """The splits of the data of a config, a dict from their names to `Source`."""
+    return {
+        split: load_source(
+            config.data.source,
+            split,
+            modality=config.modality,
+            seed=config.seed,
+            validation_fraction=config.data.validation_fraction,
+            test_fraction=config.data.test_fraction,
+        )
+        for split in SPLITS
+    }
 
 
 def check_length(config):
