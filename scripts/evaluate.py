@@ -14,7 +14,7 @@ import pathlib
 import numpy as np
 
 import objectives
-from pipelines.sources import SPLITS, load_source
+from pipelines.sources import SPLITS, load_own_splits, load_source
 from trained import Parser, load_trained, predictions, run
 
 
@@ -28,9 +28,11 @@ def main(arguments=None):
     flags = parser.parse_args(arguments)
 
     trained = load_trained(flags.model)
-    source = _load(flags, trained)
+    sources = _load(flags, trained)
+    source, *_ = sources  # All have its classes and its name.
     columns = _columns_of_model(source, trained)
-    labels, rows = _predict(trained, source, flags.batch_size)
+    predicted = [_predict(trained, each, flags.batch_size) for each in sources]
+    labels, rows = map(np.concatenate, zip(*predicted, strict=True))
     labels = _as_model_labels(labels, columns, len(trained.classes))
     judge = _judge_multi_label if trained.model.multi_label else _judge
     scores, confusion = judge(labels, rows, trained.classes, source.name)
@@ -88,21 +90,16 @@ def _judge_multi_label(labels, rows, classes, name):
 
 
 def _load(flags, trained):
+    """The sources to evaluate on: a split, or all those that the data has."""
     modality = trained.recipe.modality
     if flags.split == "all":
-        return load_source(
-            flags.source,
-            "train",
-            modality=modality,
-            validation_fraction=0,
-            test_fraction=0,
-        )
+        return list(load_own_splits(flags.source, modality=modality).values())
     data = trained.config.get("data", {})
     kept = ("validation_fraction", "test_fraction")
     division = {name: data[name] for name in kept if name in data}
     if "seed" in trained.config:
         division["seed"] = trained.config["seed"]
-    return load_source(flags.source, flags.split, modality=modality, **division)
+    return [load_source(flags.source, flags.split, modality=modality, **division)]
 
 
 def _predict(trained, source, batch_size):

@@ -4,15 +4,15 @@
 
 DIR receives `NAME-train-00000-of-00016.tfrecord`, ..., and `records.json` with the
 classes, counts and checksums; `--source=tfrecord:DIR` reads them. The data is divided
-into train, validation and test parts as in training; with `--split=all` it stays
-undivided, and each training divides it.
+into train, validation and test parts as in training; with `--split=all`, data without
+parts of its own stays undivided, and each training divides it.
 
     python scripts/write_records.py --verify --output=DIR
 
 checks the SHA-256 of each file.
 """
 
-from pipelines.sources import SPLITS, load_source
+from pipelines.sources import SPLITS, load_own_splits, load_source
 from pipelines.sources.modalities import MODALITIES
 from pipelines.sources.record_writer import check_empty, verify_records, write_records
 from pipelines.sources.records import WHOLE
@@ -62,15 +62,26 @@ def main(arguments=None):
 
 
 def _load(flags, split):
-    division = {
-        "seed": flags.seed,
-        "validation_fraction": flags.validation_fraction,
-        "test_fraction": flags.test_fraction,
-    }
     if split == WHOLE:
-        split = "train"
-        division |= {"validation_fraction": 0, "test_fraction": 0}
-    return load_source(flags.source, split, modality=flags.modality, **division)
+        return _load_whole(flags)
+    return load_source(
+        flags.source,
+        split,
+        modality=flags.modality,
+        seed=flags.seed,
+        validation_fraction=flags.validation_fraction,
+        test_fraction=flags.test_fraction,
+    )
+
+
+def _load_whole(flags):
+    own = load_own_splits(flags.source, modality=flags.modality)
+    if len(own) > 1:
+        raise ValueError(
+            "`--split=all` is for data without parts of its own. "
+            f"Received: --source={flags.source} with {', '.join(own)}"
+        )
+    return own["train"]
 
 
 if __name__ == "__main__":

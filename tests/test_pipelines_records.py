@@ -417,6 +417,13 @@ class TestWriting:
         assert end.value.code == 2
         assert message in capsys.readouterr().err
 
+    def test_parts_are_not_left_out_of_what_is_to_be_undivided(self, tmp_path):
+        for split in ("train", "test"):
+            write_pictures(tmp_path / "divided" / split, per_class=2)
+        with pytest.raises(ValueError, match="parts of its own.*train, test$"):
+            write(f"folder:{tmp_path / 'divided'}", tmp_path / "x", "--split=all")
+        assert not (tmp_path / "x").exists()
+
     def test_bad_number_of_shards(self, pictures, tmp_path):
         with pytest.raises(ValueError, match="Received: num_shards=0"):
             write(f"folder:{pictures}", tmp_path / "x", "--shards=0")

@@ -14,7 +14,12 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from pipelines.audio import AudioRecipe
-from pipelines.sources import SPLITS, load_source, source_from_arrays
+from pipelines.sources import (
+    SPLITS,
+    load_own_splits,
+    load_source,
+    source_from_arrays,
+)
 from pipelines.video import VideoRecipe
 from sound_files import encode_sound, tone
 
@@ -106,6 +111,21 @@ class TestFolder:
             paths += column(source, "path")
         on_disk = [os.fsencode(path) for path in tmp_path.rglob("*.*")]
         assert sorted(paths) == sorted(on_disk)
+
+    def test_all_of_it_in_its_own_splits(self, tmp_path):
+        for split, count in (("train", 3), ("test", 1)):
+            for name in "ab":
+                write_images(tmp_path / "divided" / split / name, count)
+        own = load_own_splits(f"folder:{tmp_path / 'divided'}")
+        assert {split: s.num_items for split, s in own.items()} == {
+            "train": 6,
+            "test": 2,
+        }
+        # Even classes that are too small to be divided.
+        own = load_own_splits(f"folder:{tmp_path / 'divided' / 'test'}")
+        assert {split: s.num_items for split, s in own.items()} == {"train": 2}
+        with pytest.raises(ValueError, match="no such folder"):
+            load_own_splits(f"folder:{tmp_path / 'none'}")
 
     def test_seed_decides_the_split(self, tmp_path):
         for name in "ab":

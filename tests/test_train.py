@@ -24,6 +24,7 @@ from sklearn.metrics import average_precision_score
 import evaluate
 import keras_perceiver as kp
 import predict
+import results
 import train
 import training_run
 from pipelines.image import ImageRecipe
@@ -131,6 +132,9 @@ def test_a_run_from_a_folder_of_pictures(finished):
     assert metrics["test_items"] == 8 and metrics["train_items"] == 28
     assert 0 <= metrics["test_accuracy"] <= 1 and metrics["seconds"] > 0
     assert f"Test accuracy: {metrics['test_accuracy']:.4f} on 8 items" in output
+    row = {"config": "", "command": "", "metrics": metrics, "baselines": {"none": 0.5}}
+    cells = results.render({"pictures": row}).splitlines()[2].split(" | ")
+    assert cells[1:4] == [metrics["reads"], f"{metrics['test_accuracy']:.3f}", "8"]
     assert "2 classes: above, below" in output
     assert re.search("; it is labelled '(above|below)' [(]", output)
     for picture in ("learning_curves", "attention_maps"):
@@ -428,12 +432,18 @@ def test_several_labels_are_refused_where_one_was_learned(finished, multi_label)
         evaluate.main([f"--model={workdir}", f"--source={spec}"])
 
 
-def test_evaluation_and_prediction_of_one_label(finished, pictures, capsys):
+def test_evaluation_and_prediction_of_one_label(finished, pictures, capsys, tmp_path):
     workdir, _ = finished
     expected = json.loads((workdir / "metrics.json").read_text())["test_accuracy"]
     source = f"--source=folder:{pictures}"
     assert evaluate.main([f"--model={workdir}", source]) == 0
     assert f"Accuracy: {expected:.4f} on 8 items" in capsys.readouterr().out
+    for split in ("train", "test"):
+        (tmp_path / split).symlink_to(pictures)
+    for folder, count in ((pictures, 40), (tmp_path, 80)):
+        source = f"--source=folder:{folder}"
+        assert evaluate.main([f"--model={workdir}", source, "--split=all"]) == 0
+        assert f" on {count} items" in capsys.readouterr().out
     file = str(pictures / "above" / "0.png")
     assert predict.main([f"--model={workdir}", "--json", file]) == 0
     top = json.loads(capsys.readouterr().out)["top"]

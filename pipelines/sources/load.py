@@ -1,12 +1,14 @@
 """Sources by name, as given on a command line."""
 
+import contextlib
+
 from pipelines.checks import check_choice
 from pipelines.sources.builtin import load_builtin
 from pipelines.sources.folder import load_folder
 from pipelines.sources.modalities import find_modality
 from pipelines.sources.records import load_records
 from pipelines.sources.source import SPLITS
-from pipelines.sources.splits import SplitRule
+from pipelines.sources.splits import NoSuchSplit, SplitRule
 from pipelines.sources.tfds import load_tfds
 
 
@@ -60,3 +62,30 @@ def load_source(
     if kind == "tfrecord":
         return load_records(name, split, rule, modality)
     return load_tfds(name, split, rule, modality, data_dir)
+
+
+def load_own_splits(spec, *, modality="image", data_dir=None):
+    """Loads all of a labelled data set, in the splits that it has itself.
+
+    Args:
+        spec, modality, data_dir: as for `load_source`.
+
+    Returns:
+        Dict from the names of splits to `Source`; that of "train" alone where the data
+        set is not divided.
+
+    Raises:
+        ValueError, ImportError: as `load_source`.
+    """
+    own = {}
+    for split in SPLITS:
+        with contextlib.suppress(NoSuchSplit):
+            own[split] = load_source(
+                spec,
+                split,
+                modality=modality,
+                validation_fraction=0,
+                test_fraction=0,
+                data_dir=data_dir,
+            )
+    return own

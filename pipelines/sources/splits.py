@@ -32,6 +32,10 @@ class SplitRule:
             check_fraction(field, getattr(self, field))
 
 
+class NoSuchSplit(ValueError):
+    """A split that a data set does not name, and of which the rule makes no part."""
+
+
 def held_out_count(num_items, fraction, what):
     """Number of items to set aside: rounded, but never none and never all.
 
@@ -74,14 +78,15 @@ def stratified_split(labels, split, rule, classes):
         random order, so that no part of it holds a single class.
 
     Raises:
-        ValueError: if the rule leaves the split empty or a class is too small.
+        NoSuchSplit: if the rule leaves the split empty.
+        ValueError: if a class is too small.
     """
     fraction = {
         "validation": rule.validation_fraction,
         "test": rule.test_fraction,
     }.get(split)
     if fraction == 0:
-        raise ValueError(
+        raise NoSuchSplit(
             f"`{split}_fraction` must be above 0 to ask for the {split} split. "
             f"Received: {split}_fraction={fraction!r}"
         )
@@ -117,7 +122,8 @@ def random_split(num_items, split, rule):
         random order.
 
     Raises:
-        ValueError: if the rule leaves the split empty or there are too few examples.
+        NoSuchSplit: if the rule leaves the split empty.
+        ValueError: if there are too few examples.
     """
     return stratified_split(np.zeros(num_items, int), split, rule, ("all",))
 
@@ -135,7 +141,8 @@ def grouped_split(groups, split, rule):
         random order.
 
     Raises:
-        ValueError: if the rule leaves the split empty or there are too few groups.
+        NoSuchSplit: if the rule leaves the split empty.
+        ValueError: if there are too few groups.
     """
     groups = np.asarray(groups)
     members = np.unique(groups)

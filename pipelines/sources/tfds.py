@@ -7,7 +7,7 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.sources.source import Source
-from pipelines.sources.splits import held_out_count
+from pipelines.sources.splits import NoSuchSplit, held_out_count
 
 NUM_LOOKED_AT = 100
 
@@ -260,7 +260,7 @@ def _part_of_train(name, info, split, rule):
         "train": (test + validation, total),
     }[split]
     if start == stop:
-        raise ValueError(
+        raise NoSuchSplit(
             f"`{split}_fraction` must be above 0 to ask for the {split} split. "
             f"Received: {split}_fraction=0"
         )
