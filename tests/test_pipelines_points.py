@@ -339,7 +339,7 @@ class TestRecipe:
         spec = f"folder:{tmp_path}"
         source = load_source(spec, "train", modality="points", **ALL)
         recipe = PointsRecipe.from_source(source)
-        assert recipe == PointsRecipe(num_points=2048)
+        assert recipe == PointsRecipe(num_points=1024)
         recipe = PointsRecipe(num_points=100)
         ((inputs, _),) = recipe.eval_dataset(source, batch_size=4)
         for item, cloud in zip(source.dataset, inputs, strict=True):
