@@ -176,7 +176,7 @@ def load_records(pattern, split, rule, modality="image"):
     validation part, these are used: the test is the test part, or the validation part
     if there is no test part; the validation is the validation part beside a test part,
     else a stratified part of the train part. Otherwise all three are stratified parts
-    of all the files together.
+    of all the files together. Parts of multi-label records are drawn at random.
 
     Files without a `records.json` are read whole once, to count their records.
 
