@@ -50,7 +50,7 @@ def decode_points(encoded, num_surface_points):
     elif re.match(rb"(\s*#[^\n]*\n)*\s*C?OFF", encoded):
         points = _read_mesh(encoded, "off", num_surface_points)
     elif re.search(rb"^\s*v\s", encoded, re.MULTILINE):
-        points = _read_mesh(encoded, "obj", num_surface_points)
+        points = _read_mesh(_count_from_start(encoded), "obj", num_surface_points)
     else:
         points = _read_xyz(encoded)
     return check_points(points)
@@ -189,6 +189,39 @@ def _read_mesh(encoded, file_type, num_surface_points):
         num_surface_points,
         np.random.RandomState(zlib.crc32(encoded)),
     )
+
+
+def _count_from_start(encoded):
+    """An OBJ file without negative indices, which trimesh misreads.
+
+    Index -1 is the last vertex above its line. Texture coordinates and normals, which
+    are of no use here, are left out.
+    """
+    if not re.search(rb"^\s*[flp]\s.*-", encoded, re.MULTILINE):
+        return encoded
+    num_vertices = 0
+    lines = re.sub(rb"\\\r?\n", b" ", encoded).splitlines()
+    for i, line in enumerate(lines):
+        kind, *corners = line.partition(b"#")[0].split() or [b""]
+        if kind == b"v":
+            num_vertices += 1
+        elif kind in (b"f", b"l", b"p"):
+            lines[i] = b" ".join([kind, *(_vertex(c, num_vertices) for c in corners)])
+    return b"\n".join(lines)
+
+
+def _vertex(corner, num_vertices):
+    """The vertex of a corner v, v/vt, v//vn or v/vt/vn, counted from the first."""
+    index = corner.partition(b"/")[0]
+    if not index.startswith(b"-"):
+        return index
+    number = num_vertices + 1 + int(index) if index[1:].isdigit() else 0
+    if number < 1:
+        text = index.decode("utf-8", "replace")
+        raise ValueError(
+            f"the OBJ file is broken (index {text} after {num_vertices} vertices)"
+        )
+    return b"%d" % number
 
 
 def _vertices(cloud):

@@ -25,7 +25,7 @@ from pipelines.point_ops import (
 )
 from pipelines.recipe import Recipe
 
-MOST_POINTS = 2048  # By default; as many as ModelNet40 has in the paper.
+MOST_POINTS = 1024  # By default; two processor cores can learn from them.
 # How many times the points of a batch are sampled on a mesh, for training to choose
 # others in each epoch.
 SURFACE_FACTOR = 4
@@ -89,7 +89,7 @@ class PointsRecipe(Recipe):
             source: `Source` of points.
             skip_unreadable: bool, whether those that cannot be read are passed over.
             **given: values of fields. By default `num_points` is as many as the
-                largest of the clouds has, but at most 2,048; `num_features` as many
+                largest of the clouds has, but at most 1,024; `num_features` as many
                 as all of them have if these are equally many, else 0; `normals` is
                 whether the first three are unit vectors everywhere; `use_mask` is
                 whether a cloud has fewer than `num_points`.

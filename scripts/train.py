@@ -93,8 +93,10 @@ def main(argv):
 
     # === Model ===
     with strategy.scope():
-        adapter = build_adapter(recipe, config.adapter)
-        backbone = kp.PerceiverBackbone(adapter, **config.model)
+        with training_run.section("adapter"):
+            adapter = build_adapter(recipe, config.adapter)
+        with training_run.section("model"):
+            backbone = kp.PerceiverBackbone(adapter, **config.model)
         model = kp.PerceiverClassifier(backbone, len(classes), multi_label=multi_label)
 
         # === Optimizer ===

@@ -228,6 +228,15 @@ def write_json(file, data):
 
 
 @contextlib.contextmanager
+def section(name):
+    """Says of an error inside which section of the config has what it names."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"`config.{name}`: {error}") from error
+
+
+@contextlib.contextmanager
 def readable_errors(recipe, sources):
     """Names the file that could not be read, in whichever part of the data it is."""
     with contextlib.ExitStack() as stack:

@@ -673,6 +673,24 @@ def test_modality_dropout_hides_whole_modalities_in_training():
     assert not two_tables().has_mask
 
 
+@pytest.mark.tf_only
+@pytest.mark.parametrize("jit_compile", [False, True])
+def test_text_longer_than_its_positions_fails_at_run_time(jit_compile):
+    import tensorflow as tf
+
+    adapter = kp.inputs.TextInput((None,), 11, 6, max_length=4)
+    adapter(IDS[:, :4])
+    anything = tf.TensorSpec((None, None), "int32")
+    compiled = tf.function(
+        lambda ids: adapter(ids)[0], [anything], jit_compile=jit_compile
+    )
+    np.testing.assert_allclose(
+        compiled(tf.constant(IDS[:, :3])), adapter(IDS[:, :3])[0], rtol=1e-6
+    )
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        compiled(tf.constant(IDS))
+
+
 # === The published models ===
 
 

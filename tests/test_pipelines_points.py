@@ -102,6 +102,20 @@ class TestFiles:
         points = decode_points(parts.encode(), 1000)
         assert abs(np.mean(points[:, 0] > 0) - 0.5) < 0.06
 
+    def test_obj_indices_may_count_from_the_end(self):
+        part = "v {0} 0 0\nv {0} 1 0\nvt 0 1\nv {0} 0 1\nvn 0 0 1\n{1}\n"
+        absolute, relative = (
+            "".join(part.format(x, face) for x, face in enumerate(faces)).encode()
+            for faces in (
+                ("f 1 2 3", "f 4 5 6"),
+                ("f -3/-1/-1 -2/-1/-1 -1/-1/-1", "f -3//1 -2//-2 \\\r\n  6//-1 # -"),
+            )
+        )
+        points = decode_points(relative, 1000)
+        # What is drawn on the mesh follows from the bytes, whose last line has no end.
+        np.testing.assert_array_equal(points, decode_points(absolute.rstrip(), 1000))
+        assert abs(np.mean(points[:, 0] > 0) - 0.5) < 0.06
+
     def test_far_from_the_origin_nothing_is_lost(self):
         points = decode_points(npy(CLOUD + 5e6), 10)
         np.testing.assert_allclose(points, CENTERED, atol=1e-6)
@@ -136,6 +150,8 @@ class TestFiles:
             (b"OFF\n5 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 2\n", "the OFF file is broken"),
             (b"OFF\n3 1 0\n0 0 0\n0 0 0\n0 0 0\n3 0 1 2\n", "area"),
             (mesh("ply")[:300], "the PLY file is broken"),
+            (b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 -4\n", "index -4 after 3"),
+            (b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 -a\n", "index -a after 3"),
         ],
     )
     def test_what_is_no_cloud_is_an_error(self, encoded, reason):
@@ -339,7 +355,7 @@ class TestRecipe:
         spec = f"folder:{tmp_path}"
         source = load_source(spec, "train", modality="points", **ALL)
         recipe = PointsRecipe.from_source(source)
-        assert recipe == PointsRecipe(num_points=2048)
+        assert recipe == PointsRecipe(num_points=1024)
         recipe = PointsRecipe(num_points=100)
         ((inputs, _),) = recipe.eval_dataset(source, batch_size=4)
         for item, cloud in zip(source.dataset, inputs, strict=True):

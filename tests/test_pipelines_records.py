@@ -195,6 +195,72 @@ class TestRoundTrip:
         assert set(next(iter(train))[1].numpy()) == {0, 1}
 
 
+class TestSeveralLabels:
+    @pytest.fixture
+    def labelled(self, tmp_path):
+        """20 pictures: three labels, two, one and none."""
+        write_pictures(tmp_path / "files")
+        labels = ["x;y;z", "z;x", "y", ""]
+        rows = [f"{'ab'[i % 2]}/{i}.png,{labels[i % 4]}" for i in range(20)]
+        text = "\n".join(["file,labels", *rows])
+        (tmp_path / "files" / "labels.csv").write_text(text)
+        return f"folder:{tmp_path / 'files'}"
+
+    VECTORS = ([1, 1, 1], [1, 0, 1], [0, 1, 0], [0, 0, 0])
+
+    def check(self, source):
+        """The labels are those of the files; returns the names of these."""
+        assert source.multi_label and source.classes == ("x", "y", "z")
+        spec = source.dataset.element_spec["label"]
+        assert spec == tf.TensorSpec((3,), tf.float32)
+        names = []
+        for item in items(source):
+            number = int(item["name"][2:].partition(b".")[0])
+            np.testing.assert_array_equal(item["label"], self.VECTORS[number % 4])
+            names.append(item["name"])
+        assert len(names) == source.num_items
+        return names
+
+    def test_round_trip(self, labelled, tmp_path):
+        output = tmp_path / "records"
+        assert write(labelled, output, "--shards=3") == 0
+        index = json.loads((output / "records.json").read_text())
+        assert index["multi_label"]
+        lists = [label for shard in index["shards"] for label in shard["labels"]]
+        assert sorted(lists) == sorted([[0, 1, 2], [0, 2], [1], []] * 5)
+        for split, count in zip(SPLITS, (14, 2, 4), strict=True):
+            source = load_source(f"tfrecord:{output}", split)
+            expected = load_source(labelled, split)
+            paths = [b"/".join(i["path"].split(b"/")[-2:]) for i in items(expected)]
+            assert sorted(self.check(source)) == sorted(paths)
+            assert source.num_items == count
+        train = load_source(f"tfrecord:{output}", "train")
+        assert part(train, 2, 1).multi_label
+        recipe = ImageRecipe.from_source(train)
+        _, labels = next(iter(recipe.train_dataset(train, batch_size=7, seed=0)))
+        assert labels.shape == (7, 3) and labels.dtype == tf.float32
+        # Records are written again from records.
+        assert write(f"tfrecord:{output}", tmp_path / "again", "--split=train") == 0
+        again = everything(f"tfrecord:{tmp_path / 'again'}")
+        assert sorted(self.check(again)) == sorted(self.check(train))
+
+    def test_undivided_records_are_divided_at_random(self, labelled, tmp_path):
+        output = tmp_path / "records"
+        assert write(labelled, output, "--shards=3", "--split=all") == 0
+        parts = [self.check(load_source(f"tfrecord:{output}", s)) for s in SPLITS]
+        assert [len(names) for names in parts] == [14, 2, 4]
+        assert len(set().union(*parts)) == 20
+        other = load_source(f"tfrecord:{output}", "test", seed=1)
+        assert sorted(self.check(other)) != sorted(parts[2])
+
+    def test_without_the_index_there_is_one_label_each(self, labelled, tmp_path):
+        output = tmp_path / "records"
+        assert write(labelled, output, "--shards=1", "--split=all") == 0
+        (output / "records.json").unlink()
+        with pytest.raises(ValueError, match=r"Cannot read the records of .*[Ll]abel"):
+            load_source(f"tfrecord:{output}", "train")
+
+
 class TestSplits:
     def test_undivided_records_are_divided_by_the_rule(self, whole):
         for seed in (0, 1):

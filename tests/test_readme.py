@@ -1,15 +1,31 @@
-"""Every snippet of the README runs."""
+"""Every snippet of the README runs, and the commands on data have flags that exist."""
 
 import pathlib
 import re
+import runpy
+import shlex
 import subprocess
+import sys
+
+import pytest
+from absl import flags
+from ml_collections import config_flags
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+DATA = (ROOT / "docs" / "data.md").read_text()
 
 
-def snippets(language):
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.M | re.S)
+def snippets(language, text=README):
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.M | re.S)
+
+
+def config_keys(config, prefix=""):
+    """All keys of a nested config, dotted, with those of its sections."""
+    for key, value in config.items():
+        yield f"{prefix}{key}"
+        if hasattr(value, "items"):
+            yield from config_keys(value, f"{prefix}{key}.")
 
 
 def test_python_snippets_run_in_turn(tmp_path, monkeypatch, capsys):
@@ -41,3 +57,34 @@ def test_commands_exist():
 def test_the_number_of_golden_files():
     count = len(list((ROOT / "tests" / "golden").glob("*.npz")))
     assert f"`tests/golden` holds {count} of them" in README
+
+
+# ML Collections loads configs in an old way.
+@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
+@pytest.mark.parametrize("text", [README, DATA], ids=["README.md", "docs/data.md"])
+def test_flags_of_training_commands_are_right(text, monkeypatch):
+    monkeypatch.chdir(ROOT)
+    lines = "\n".join(snippets("shell", text)).replace("\\\n", " ").splitlines()
+    commands = [line for line in lines if "scripts/train.py" in line]
+    assert commands
+    for command in commands:
+        values = flags.FlagValues()
+        config_flags.DEFINE_config_file("config", flag_values=values)
+        flags.DEFINE_string("workdir", None, "", flag_values=values)
+        argv = shlex.split(command)[1:]
+        monkeypatch.setattr(sys, "argv", argv)  # Where it looks for keys to define.
+        assert values(argv) == ["scripts/train.py"]
+        assert values.config.data.source == "folder:PATH"
+
+
+def test_the_page_on_data_knows_the_configs():
+    keys = set()
+    for file in (ROOT / "scripts" / "configs").glob("*.py"):
+        config = runpy.run_path(str(file))["get_config"]()
+        keys |= set(config_keys(config))
+        if file.stem != "base":
+            assert f"`{file.name}`" in DATA
+        for key in config_keys(config.data.augmentation):
+            assert f"`{key.rpartition('.')[2]}`" in DATA or key in ("audio", "video")
+    named = set(re.findall(r"`(?:--)?config\.([\w.]+)", DATA))
+    assert named and named <= keys

@@ -226,7 +226,10 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
         (["--config.epochs=0"], "`epochs` must be at least 1"),
         (["--workdir="], "`--workdir` must name a folder"),
         (["--config.strategy=gpu"], "`config.strategy` must be one of"),
-        (["--config.model.num_cross_heads=2"], "`num_heads` must divide `qk_dim`"),
+        (
+            ["--config.model.num_cross_heads=2"],
+            "`config.model`: `num_heads` must divide `qk_dim`",
+        ),
         (["--config.loss.label_smoothing=1.5"], "label_smoothing` must be a number in"),
         (["--config.data.augmentation.cutmix=-1.0"], "`cutmix` must be a non-negative"),
     ],

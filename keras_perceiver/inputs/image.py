@@ -68,7 +68,10 @@ class ConvImageInput(TensorAdapter):
             features, `(height / 4, width / 4)`.
         num_features: int. Channels of the features.
         use_mask: bool. Whether the model also takes `"image_mask"`, bool
-            `(B, height / 4, width / 4)`, an entry for each input, `True` = attend.
+            `(B, height / 4, width / 4)`, an entry for each input, `True` = attend. It
+            is one of features, which overlap, and hides no pixels: the convolution
+            and the normalization by the batch see them all, so that they must be
+            finite everywhere. Zeros do for images that are not there.
         **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:

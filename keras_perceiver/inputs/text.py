@@ -37,7 +37,9 @@ class TextInput(TensorAdapter):
         mask, bool `(B, length)`.
 
     Raises:
-        ValueError: where the ids do not have this shape.
+        ValueError: where the ids do not have this shape. Where their length is known
+            at run time alone and exceeds `max_length`, the backend raises an error of
+            its own.
 
     References:
     - [Jaegle et al., 2022](https://arxiv.org/abs/2107.14795), section 4.1.
@@ -117,7 +119,10 @@ class TextInput(TensorAdapter):
             [embedded[:, start : start + length] for start in range(self.window)],
             axis=-1,
         )
-        return content + self.token_positions(ops.arange(length))
+        positions = self.token_positions.grid((self.max_length,))[:length]
+        # Not a lookup, of which XLA clamps the indices: it fails where there are fewer
+        # positions than ids, although their number is known at run time alone.
+        return content + ops.reshape(positions, (length, content.shape[-1]))
 
     def content_mask(self, raw, mask):
         return ops.not_equal(raw, 0)

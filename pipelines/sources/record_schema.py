@@ -2,7 +2,8 @@
 
 A record is a `tf.train.Example`. Its features are
 
-    "label": int64, the number of the class;
+    "label": int64, the number of the class; of multi-label data a list of the numbers
+        of all classes that the item has, which may be empty;
     "encoded": bytes, those of a file as it was; or instead of it the data itself,
         "image", "video", "audio", "points": bytes, a tensor as `tf.io.serialize_tensor`
             has it, of the shapes and types of `Source`;
@@ -11,8 +12,11 @@ A record is a `tf.train.Example`. Its features are
     "name": bytes, what messages call the item; may be left out.
 """
 
+import numpy as np
 import tensorflow as tf
 
+# What is beside records and must be known of them all before they are read.
+INDEX = "records.json"
 # Of a hash of 64 bits; what two different items share by chance is no concern.
 _NUM_FINGERPRINTS = 2**62
 _TENSORS = ("image", "video", "audio", "points")
@@ -34,10 +38,10 @@ def serialize(item):
     Returns:
         Pair of the bytes of the record and the item's fingerprint.
     """
-    features, data = {"label": _int64(item["label"])}, []
+    features, data = {"label": _int64(label_numbers(item["label"]))}, []
     for key in sorted(item.keys() - {"label", "index"}):
         if key == "rate":
-            features[key] = _int64(item[key])
+            features[key] = _int64(int(item[key]))
         else:
             value = item[key]
             if key in _TENSORS:
@@ -49,6 +53,18 @@ def serialize(item):
                 data.append(value)
     example = tf.train.Example(features=tf.train.Features(feature=features))
     return example.SerializeToString(), int(fingerprint(data))
+
+
+def label_numbers(label):
+    """The label of an item of a `Source` as a record has it.
+
+    Args:
+        label: integer scalar, or float array (E,) of 0 and 1.
+
+    Returns:
+        int, or of an array the list of the classes that have a 1.
+    """
+    return np.flatnonzero(label).tolist() if np.ndim(label) else int(label)
 
 
 def fingerprint(data):
@@ -63,20 +79,27 @@ def fingerprint(data):
     return tf.strings.to_hash_bucket_fast(tf.strings.join(data), _NUM_FINGERPRINTS)
 
 
-def parser(specs):
+def parser(specs, num_labels=None):
     """Makes the step from a record to an example.
 
     Args:
         specs: dict from the features other than "label" to `tf.TensorSpec`, as
             `specs_of` finds them.
+        num_labels: int, E, where an item may have several labels.
 
     Returns:
         Function from a string scalar to a dict of tensors.
     """
 
     def parse(record):
-        features = tf.io.parse_single_example(record, _raw_features(specs))
-        example = {"label": tf.cast(features["label"], tf.int32)}
+        raw = _raw_features(specs, multi_label=num_labels is not None)
+        features = tf.io.parse_single_example(record, raw)
+        label = features["label"]
+        if num_labels is None:
+            example = {"label": tf.cast(label, tf.int32)}
+        else:
+            marks = tf.one_hot(label, num_labels, True, False)
+            example = {"label": tf.cast(tf.reduce_any(marks, axis=0), tf.float32)}
         for key, spec in specs.items():
             value = features[key]
             if key in _TENSORS:
@@ -134,7 +157,8 @@ def specs_of(record, raw):
     for key in ("label", *keys):
         kind = "int64" if key in ("label", "rate") else "bytes"
         if len(getattr(features[key], f"{kind}_list").value) != 1:
-            raise ValueError(f"{needs}, and {key!r} must be one {kind} value")
+            several = f", unless {INDEX} says multi_label" if key == "label" else ""
+            raise ValueError(f"{needs}, and {key!r} must be one {kind} value{several}")
     specs = {
         key: _tensor_spec(key, features[key].bytes_list.value[0])
         if key in _TENSORS
@@ -146,13 +170,18 @@ def specs_of(record, raw):
     return specs
 
 
-def _raw_features(specs):
+def _raw_features(specs, multi_label=False):
     """How `tf.io.parse_single_example` reads the features of a record."""
     kinds = {key: tf.int64 if key == "rate" else tf.string for key in specs}
-    return {
+    features = {
         key: tf.io.FixedLenFeature((), kind)
         for key, kind in {"label": tf.int64, **kinds}.items()
     }
+    if multi_label:
+        features["label"] = tf.io.FixedLenSequenceFeature(
+            (), tf.int64, allow_missing=True
+        )
+    return features
 
 
 def _tensor_spec(key, value):
@@ -168,4 +197,5 @@ def _tensor_spec(key, value):
 
 
 def _int64(value):
-    return tf.train.Feature(int64_list=tf.train.Int64List(value=[int(value)]))
+    values = value if isinstance(value, list) else [value]
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from pipelines.checks import check_integer
 from pipelines.errors import reason
-from pipelines.sources.record_schema import serialize
-from pipelines.sources.records import INDEX, read_index
+from pipelines.sources.record_schema import INDEX, label_numbers, serialize
+from pipelines.sources.records import read_index
 
 
 def write_records(sources, folder, *, modality, num_shards=16, name=None):
@@ -52,6 +52,7 @@ def write_records(sources, folder, *, modality, num_shards=16, name=None):
             "modality": modality,
             "source": first.name,
             "classes": list(first.classes),
+            "multi_label": first.multi_label,
             "features": _describe_features(first),
             "splits": {split: source.num_items for split, source in sources.items()},
             "shards": shards,
@@ -130,7 +131,7 @@ def _write_split(source, split, folder, name, num_shards):
                 item = _with_contents(next(items))
                 record, fingerprint = serialize(item)
                 writer.write(record)
-                labels.append(int(item["label"]))
+                labels.append(label_numbers(item["label"]))
                 fingerprints.append(fingerprint)
         shards.append(
             {

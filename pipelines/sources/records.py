@@ -16,11 +16,10 @@ import tensorflow as tf
 
 from pipelines.errors import reason
 from pipelines.sources.modalities import find_modality
-from pipelines.sources.record_schema import parser, specs_of, summarizer
+from pipelines.sources.record_schema import INDEX, parser, specs_of, summarizer
 from pipelines.sources.source import SPLITS, Source
-from pipelines.sources.splits import stratified_split
+from pipelines.sources.splits import random_split, stratified_split
 
-INDEX = "records.json"
 # The part of records that are not divided yet.
 WHOLE = "all"
 _KEYS = {"version", "modality", "classes", "features", "shards"}
@@ -36,16 +35,20 @@ class Shard:
     Attributes:
         path: str.
         split: "train", "validation", "test" or "all".
-        labels: int64 array, of each record in the order of the file.
+        labels: int64 array, of each record in the order of the file; None where
+            records may have several.
         fingerprints: int64 array, equal where the data of two records is.
         size: int, bytes.
     """
 
     path: str
     split: str
-    labels: np.ndarray
+    labels: np.ndarray | None
     fingerprints: np.ndarray
     size: int
+
+    def __len__(self):
+        return len(self.fingerprints)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,6 +61,7 @@ class RecordFiles:
         specs: dict from the features of a record, but for "label", to `tf.TensorSpec`.
         classes: tuple of str.
         name: str, what messages call the source.
+        multi_label: bool, whether a record may have several labels, or none.
     """
 
     shards: tuple[Shard, ...]
@@ -65,6 +69,7 @@ class RecordFiles:
     specs: dict
     classes: tuple[str, ...]
     name: str
+    multi_label: bool
 
     @property
     def num_items(self):
@@ -100,7 +105,7 @@ class RecordFiles:
         )
         # Keras warns where data whose length it does not know ends.
         records = records.apply(tf.data.experimental.assert_cardinality(self.num_items))
-        parse = parser(self.specs)
+        parse = parser(self.specs, len(self.classes) if self.multi_label else None)
         return Source(
             dataset=records.enumerate().map(
                 lambda index, record: {**parse(record), "index": index},
@@ -110,6 +115,7 @@ class RecordFiles:
             num_items=self.num_items,
             classes=self.classes,
             name=self.name,
+            multi_label=self.multi_label,
             files=self,
         )
 
@@ -170,7 +176,7 @@ def load_records(pattern, split, rule, modality="image"):
     validation part, these are used: the test is the test part, or the validation part
     if there is no test part; the validation is the validation part beside a test part,
     else a stratified part of the train part. Otherwise all three are stratified parts
-    of all the files together.
+    of all the files together. Parts of multi-label records are drawn at random.
 
     Files without a `records.json` are read whole once, to count their records.
 
@@ -193,9 +199,10 @@ def load_records(pattern, split, rule, modality="image"):
     else:
         states = tuple((path, *_state(path)) for path in paths)
         shards, specs, classes = _count(states, modality)
+    multi_label = any(shard.labels is None for shard in shards)
     shards, chosen = _divide(shards, split, rule, classes)
     name = f"tfrecord:{pattern}"
-    return RecordFiles(shards, chosen, specs, classes, name).source()
+    return RecordFiles(shards, chosen, specs, classes, name, multi_label).source()
 
 
 def _find_files(pattern):
@@ -287,6 +294,8 @@ def _look_up(index_path, paths, modality):
             f"The records are of modality {index['modality']!r}. "
             f"Received: modality={modality!r} for {index_path}"
         )
+    # Those of earlier writers do not say, and have one label each.
+    multi_label = index.get("multi_label", False)
     known = {shard["file"]: shard for shard in index["shards"]}
     shards = []
     for path in paths:
@@ -296,7 +305,7 @@ def _look_up(index_path, paths, modality):
         shard = Shard(
             path=path,
             split=entry["split"],
-            labels=np.array(entry["labels"], np.int64),
+            labels=None if multi_label else np.array(entry["labels"], np.int64),
             fingerprints=np.array(entry["fingerprints"], np.int64),
             size=entry["bytes"],
         )
@@ -405,9 +414,16 @@ def _divide(shards, split, rule, classes):
             rule = dataclasses.replace(rule, test_fraction=0)
         if validation:
             rule = dataclasses.replace(rule, validation_fraction=0)
-        labels = np.concatenate([shard.labels for shard in train])
-        mask = np.zeros(len(labels), bool)
-        mask[stratified_split(labels, split, rule, classes)] = True
-        ends = np.cumsum([len(shard.labels) for shard in train])[:-1]
-        return tuple(train), tuple(np.split(mask, ends))
-    return tuple(pool), tuple(np.ones(len(shard.labels), bool) for shard in pool)
+        ends = np.cumsum([len(shard) for shard in train])
+        mask = np.zeros(ends[-1], bool)
+        mask[_positions(train, split, rule, classes)] = True
+        return tuple(train), tuple(np.split(mask, ends[:-1]))
+    return tuple(pool), tuple(np.ones(len(shard), bool) for shard in pool)
+
+
+def _positions(shards, split, rule, classes):
+    """Which of all records of some shards, counted through, make up a split."""
+    if any(shard.labels is None for shard in shards):
+        return random_split(sum(map(len, shards)), split, rule)
+    labels = np.concatenate([shard.labels for shard in shards])
+    return stratified_split(labels, split, rule, classes)

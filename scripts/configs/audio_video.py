@@ -15,6 +15,9 @@ from configs import audio_mel, base, video
 def get_config():
     config = base.get_config()
     config.modality = "audio_video"
+    config.steps = 2000
+    config.batch_size = 32
+    config.optimizer.learning_rate = 1e-3
     config.data.cache = False
     for name, own in (("audio", audio_mel.get_config()), ("video", video.get_config())):
         config.data.recipe[name] = own.data.recipe

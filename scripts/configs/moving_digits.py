@@ -12,7 +12,7 @@ from configs import video
 
 def get_config():
     config = video.get_config()
-    config.epochs = 40
+    config.epochs = 32
     config.batch_size = 32
     config.data.source = "builtin:moving_digits"
     config.data.cache = True

@@ -12,9 +12,7 @@ from configs import audio_video
 
 def get_config():
     config = audio_video.get_config()
-    config.epochs = 12
-    config.batch_size = 32
-    config.optimizer.learning_rate = 1e-3
+    config.epochs = 10
     config.data.source = "builtin:seen_and_heard_digits"
     config.data.cache = True
     return config

@@ -16,6 +16,7 @@ from configs import base
 def get_config():
     config = base.get_config()
     config.modality = "video"
+    config.steps = 2000
     # Keeps all frames, resized, in memory. Without it only the frames of a clip are
     # ever decoded, again in every epoch.
     config.data.cache = False
