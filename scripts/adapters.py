@@ -1,6 +1,7 @@
 """From a recipe and a config to the adapter that reads what the recipe makes."""
 
 import keras_perceiver as kp
+from pipelines.checks import check_integer
 
 
 def build_adapter(recipe, settings):
@@ -18,7 +19,7 @@ def build_adapter(recipe, settings):
 
 def _audio(recipe, num_bands, projection_dim, segment_length=None, patch_size=None):
     if recipe.representation == "wave":
-        grid = _patch_grid((recipe.num_samples,), (segment_length,))
+        grid = _patch_grid((recipe.num_samples,), (segment_length,), "segment_length")
         return kp.inputs.AudioInput(
             (recipe.num_samples,),
             kp.FourierPositions(num_bands, max_resolution=grid),
@@ -26,8 +27,7 @@ def _audio(recipe, num_bands, projection_dim, segment_length=None, patch_size=No
             projection_dim=projection_dim,
         )
     shape = (recipe.num_frames, recipe.num_mel_bins)
-    if patch_size is not None:
-        patch_size = tuple(p or n for p, n in zip(patch_size, shape, strict=False))
+    patch_size = _whole_patch(patch_size, shape)
     return kp.inputs.SpectrogramInput(
         shape,
         kp.FourierPositions(num_bands, max_resolution=_patch_grid(shape, patch_size)),
@@ -69,6 +69,7 @@ def _text(recipe, embedding_dim, window):
 
 def _video(recipe, num_bands, max_resolution, patch_size=None, projection_dim=None):
     shape = (recipe.num_frames, *recipe.image_size)
+    patch_size = _whole_patch(patch_size, shape)
     grid = max_resolution or _patch_grid(shape, patch_size)
     return kp.inputs.VideoInput(
         (*shape, recipe.channels),
@@ -78,14 +79,23 @@ def _video(recipe, num_bands, max_resolution, patch_size=None, projection_dim=No
     )
 
 
-def _patch_grid(shape, patch_size):
-    """How many patches there are along each axis, the last one filled up."""
-    patch_size = patch_size or (1,) * len(shape)
+def _whole_patch(patch_size, shape):
+    """The sizes of a patch, along axes without one that of the grid; or `None`."""
+    if patch_size is None:
+        return None
     if len(patch_size) != len(shape):
         raise ValueError(
             f"`patch_size` must have one size for each of the {len(shape)} axes of the "
             f"grid. Received: patch_size={patch_size}"
         )
+    return tuple(n if p is None else p for p, n in zip(patch_size, shape, strict=True))
+
+
+def _patch_grid(shape, patch_size, name="patch_size"):
+    """How many patches there are along each axis, the last one filled up."""
+    patch_size = patch_size or (1,) * len(shape)
+    for size in patch_size:
+        check_integer(name, size, 1)
     return tuple(-(-n // p) for n, p in zip(shape, patch_size, strict=True))
 
 

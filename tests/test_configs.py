@@ -102,6 +102,29 @@ def test_one_architecture(name, of_digits):
     assert kp.layers.SelfAttention in found["latent_layer"]
 
 
+@pytest.mark.parametrize(
+    "name, changed, message",
+    [
+        ("audio_mel", {"patch_size": (2, 10, 3)}, r"one size for each of the 2 axes"),
+        ("audio_mel", {"patch_size": (0, 10)}, "Received: patch_size=0"),
+        ("video", {"patch_size": (2, 4)}, r"one size for each of the 3 axes"),
+        ("audio_raw", {"segment_length": 0}, "Received: segment_length=0"),
+    ],
+)
+def test_sizes_of_patches_that_are_none(name, changed, message):
+    config = config_of(name)
+    recipe = recipe_of(config.modality, config.data.recipe)
+    with pytest.raises(ValueError, match=message):
+        build_adapter(recipe, {**config.adapter, **changed})
+
+
+def test_a_patch_may_be_all_of_an_axis():
+    config = config_of("audio_mel")
+    recipe = recipe_of(config.modality, config.data.recipe)
+    adapter = build_adapter(recipe, {**config.adapter, "patch_size": (2, None)})
+    assert adapter.patch_size == (2, 20) and adapter.num_inputs == 8
+
+
 def test_permuted_digits_differ_from_digits_in_the_order_of_pixels_alone():
     plain, permuted = model_of("digits"), model_of("permuted_digits")
     assert isinstance(permuted.backbone.adapter, kp.inputs.PermutedImageInput)
