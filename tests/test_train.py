@@ -333,8 +333,8 @@ def test_mixed_precision_and_a_mirrored_strategy(tmp_path, pictures):
 
 def test_permuted_pixels_from_training_to_prediction(tmp_path, pictures, capsys):
     seed = "--config.adapter.permutation_seed=3"
-    done = run(tmp_path, pictures, "--config.epochs=1", seed)
-    assert done.returncode == 0, done.stderr
+    run_here(tmp_path, pictures, "--config.epochs=1", seed)
+    capsys.readouterr()
     assert (tmp_path / "report" / "attention_maps.png").exists()
     adapter = load_trained(tmp_path).model.backbone.adapter
     np.testing.assert_array_equal(
