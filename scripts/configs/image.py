@@ -20,12 +20,21 @@ def get_config():
     # "resize", "central" or "inception": random boxes, as for ImageNet.
     config.data.recipe.crop = "resize"
     config.data.recipe.value_range = (-1.0, 1.0)
-    config.data.augmentation = augmentation = config_dict.ConfigDict()
-    augmentation.shift_pixels = 2
-    augmentation.flip = False
+    config.data.augmentation = augmentation = get_augmentation()
     # How many operations of RandAugment; on ImageNet 4 of magnitude 5.
     augmentation.rand_augment_layers = 0
     augmentation.rand_augment_magnitude = 5.0
+    config.adapter.num_bands = 12
+    # Seed of one random order for the pixels of all images; they keep their positions.
+    config.adapter.permutation_seed = config_dict.placeholder(int)
+    return config
+
+
+def get_augmentation():
+    """What is done at random to pictures, and alike to all frames of a video."""
+    augmentation = config_dict.ConfigDict()
+    augmentation.shift_pixels = 2
+    augmentation.flip = False
     augmentation.brightness = 0.0
     augmentation.contrast = 0.0
     augmentation.saturation = 0.0
@@ -35,7 +44,4 @@ def get_config():
     # mixed examples.
     augmentation.mixup = 0.0
     augmentation.cutmix = 0.0
-    config.adapter.num_bands = 12
-    # Seed of one random order for the pixels of all images; they keep their positions.
-    config.adapter.permutation_seed = config_dict.placeholder(int)
-    return config
+    return augmentation

@@ -10,7 +10,7 @@ patches of 2 x 4 x 4 pixels 1,152 inputs, which two processor cores can learn fr
 
 from ml_collections import config_dict
 
-from configs import base
+from configs import base, image
 
 
 def get_config():
@@ -32,19 +32,9 @@ def get_config():
     # 16 in the paper. Validation during training always has one.
     recipe.num_eval_clips = 1
     recipe.value_range = (-1.0, 1.0)
-    config.data.augmentation = augmentation = config_dict.ConfigDict()
-    augmentation.shift_pixels = 2
-    augmentation.wrap = False
-    augmentation.flip = False
-    augmentation.brightness = 0.0
-    augmentation.contrast = 0.0
-    augmentation.saturation = 0.0
-    augmentation.hue = 0.0
-    # Alpha of the shares in which examples are mixed (0: not at all): by MixUp as 0.2,
-    # by CutMix as 1; by both, half of a batch each. The metrics of training are then of
-    # mixed examples.
-    augmentation.mixup = 0.0
-    augmentation.cutmix = 0.0
+    config.data.augmentation = image.get_augmentation()
+    # Whether what a shift moves out on one side enters on the other.
+    config.data.augmentation.wrap = False
     config.adapter.num_bands = 8
     # (frames, rows, columns) of an input; None: each pixel is one.
     config.adapter.patch_size = config_dict.placeholder(tuple)
