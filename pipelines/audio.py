@@ -43,8 +43,8 @@ class AudioRecipe(Recipe):
         rate: int, samples per second, to which sounds are resampled.
         num_samples: int.
         representation: "wave" or "mel".
-        mu: int or `None`, of the mu-law that lifts what is quiet in waves; 255 is
-            that of telephony. `None` for waves as they are, and for spectrograms.
+        mu: int, of the mu-law that lifts what is quiet in waves; 255 is that of
+            telephony. 0 for waves as they are, and for spectrograms.
         num_mel_bins: int; this and the following are `None` for waves.
         frame_length: int, samples of a window.
         frame_step: int, samples from one window to the next.
@@ -64,7 +64,7 @@ class AudioRecipe(Recipe):
     rate: int
     num_samples: int
     representation: str = "wave"
-    mu: int | None = None
+    mu: int = 0
     num_mel_bins: int | None = None
     frame_length: int | None = None
     frame_step: int | None = None
@@ -76,6 +76,7 @@ class AudioRecipe(Recipe):
         super().__post_init__()
         check_integer("rate", self.rate, 1)
         check_integer("num_samples", self.num_samples, 1)
+        check_integer("mu", self.mu, 0)
         check_integer("num_eval_clips", self.num_eval_clips, 1)
         check_choice("representation", self.representation, REPRESENTATIONS)
         of_mel = {name: getattr(self, name) for name in _OF_MEL}
@@ -85,10 +86,8 @@ class AudioRecipe(Recipe):
                     "Waves have no spectrogram, so its fields must be None. "
                     f"Received: {of_mel}"
                 )
-            if self.mu is not None:
-                check_integer("mu", self.mu, 1)
             return
-        if self.mu is not None:
+        if self.mu:
             raise ValueError(
                 "`mu` is for representation='wave'; spectrograms are logarithms. "
                 f"Received: mu={self.mu}"

@@ -159,6 +159,8 @@ def test_broken_files_are_named(folder, tmp_path):
         ({"num_samples": 1.5}, "Received: num_samples=1.5"),
         ({"num_eval_clips": 0}, "Received: num_eval_clips=0"),
         ({"representation": "mfcc"}, "Received: representation='mfcc'"),
+        ({"mu": -1}, "Received: mu=-1"),
+        ({"representation": "mel", "num_mel_bins": 8, "mu": 255}, "Received: mu=255"),
         ({"num_mel_bins": 40}, "Waves have no spectrogram"),
         ({"representation": "mel"}, "Received: num_mel_bins=None"),
     ],

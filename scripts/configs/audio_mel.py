@@ -17,7 +17,7 @@ def get_config():
     config = audio_raw.get_config()
     recipe = config.data.recipe
     recipe.representation = "mel"
-    recipe.mu = None
+    recipe.mu = 0
     recipe.num_mel_bins = config_dict.placeholder(int)
     recipe.frame_length = config_dict.placeholder(int)
     recipe.frame_step = config_dict.placeholder(int)

@@ -22,7 +22,8 @@ def get_config():
     recipe.rate = config_dict.placeholder(int)
     recipe.num_samples = config_dict.placeholder(int)
     recipe.representation = "wave"
-    # Of the mu-law, as in telephony: consonants are quiet, and tell words apart.
+    # Of the mu-law, as in telephony (0: none): consonants are quiet, and tell words
+    # apart.
     recipe.mu = 255
     # Over how many overlapping clips the predictions of a tested sound are averaged.
     # Validation during training always has one.
