@@ -47,12 +47,39 @@ def _audio_video(recipe, audio, video, min_padding, modality_dropout):
     )
 
 
-def _image(recipe, num_bands, permutation_seed=None):
+def _image(
+    recipe,
+    num_bands,
+    position_dim=None,
+    patch_size=None,
+    projection_dim=None,
+    conv_features=None,
+    permutation_seed=None,
+):
     shape = (*recipe.image_size, recipe.channels)
-    positions = kp.FourierPositions(num_bands, max_resolution=recipe.image_size)
-    if permutation_seed is None:
-        return kp.inputs.ImageInput(shape, positions)
-    return kp.inputs.PermutedImageInput(shape, positions, seed=permutation_seed)
+    given = {
+        "patch_size or projection_dim": (patch_size, projection_dim) != (None, None),
+        "conv_features": conv_features is not None,
+        "permutation_seed": permutation_seed is not None,
+    }
+    if sum(given.values()) > 1:
+        names = " and ".join(name for name, is_given in given.items() if is_given)
+        raise ValueError(
+            "Pixels can be in patches or projected, or after a convolution, or "
+            f"permuted. Received: {names}"
+        )
+    grid = _patch_grid(recipe.image_size, (4, 4) if conv_features else patch_size)
+    if position_dim is None:
+        positions = kp.FourierPositions(num_bands, max_resolution=grid)
+    else:
+        positions = kp.LearnedPositions(grid, position_dim)
+    if conv_features is not None:
+        return kp.inputs.ConvImageInput(shape, positions, num_features=conv_features)
+    if permutation_seed is not None:
+        return kp.inputs.PermutedImageInput(shape, positions, seed=permutation_seed)
+    return kp.inputs.ImageInput(
+        shape, positions, patch_size=patch_size, projection_dim=projection_dim
+    )
 
 
 def _points(recipe, num_bands, max_resolution):

@@ -125,6 +125,40 @@ def test_a_patch_may_be_all_of_an_axis():
     assert adapter.patch_size == (2, 20) and adapter.num_inputs == 8
 
 
+@pytest.mark.parametrize(
+    "settings, adapter_class, num_inputs, channels",
+    [
+        ({}, kp.inputs.ImageInput, 36, 1 + 26),
+        ({"patch_size": (3, 2)}, kp.inputs.ImageInput, 6, 6 + 26),
+        ({"projection_dim": 5, "position_dim": 9}, kp.inputs.ImageInput, 36, 14),
+        ({"conv_features": 8}, kp.inputs.ConvImageInput, 4, 8 + 26),
+        ({"permutation_seed": 0}, kp.inputs.PermutedImageInput, 36, 1 + 26),
+        (
+            {"permutation_seed": 0, "position_dim": 9},
+            kp.inputs.PermutedImageInput,
+            36,
+            1 + 9,
+        ),
+    ],
+)
+def test_images_are_read_as_the_config_says(
+    settings, adapter_class, num_inputs, channels
+):
+    config = config_of("digits")
+    recipe = recipe_of("image", config.data.recipe)
+    adapter = build_adapter(recipe, {**config.adapter, **settings})
+    assert type(adapter) is adapter_class
+    assert (adapter.num_inputs, adapter.channels) == (num_inputs, channels)
+
+
+def test_two_ways_to_read_an_image_are_refused():
+    config = config_of("digits")
+    recipe = recipe_of("image", config.data.recipe)
+    settings = {**config.adapter, "patch_size": (2, 2), "permutation_seed": 0}
+    with pytest.raises(ValueError, match="projection_dim and permutation_seed"):
+        build_adapter(recipe, settings)
+
+
 def test_permuted_digits_differ_from_digits_in_the_order_of_pixels_alone():
     plain, permuted = model_of("digits"), model_of("permuted_digits")
     assert isinstance(permuted.backbone.adapter, kp.inputs.PermutedImageInput)

@@ -25,7 +25,15 @@ def get_config():
     augmentation.rand_augment_layers = 0
     augmentation.rand_augment_magnitude = 5.0
     config.adapter.num_bands = 12
-    # Seed of one random order for the pixels of all images; they keep their positions.
+    # Channels of learned positions, in place of Fourier features.
+    config.adapter.position_dim = config_dict.placeholder(int)
+    # Rows and columns of a patch, and the width that a linear layer takes an input to;
+    # or the channels of a 7 x 7 convolution before all else. None: pixels as they are.
+    config.adapter.patch_size = config_dict.placeholder(tuple)
+    config.adapter.projection_dim = config_dict.placeholder(int)
+    config.adapter.conv_features = config_dict.placeholder(int)
+    # Seed of one random order for the pixels of all images. Fourier positions move with
+    # their pixels; learned ones stay.
     config.adapter.permutation_seed = config_dict.placeholder(int)
     return config
 
