@@ -25,7 +25,7 @@ from pipelines.sources.arrays import check_image_array
 
 CROPS = ("resize", "central", "inception")
 DEFAULT_SIZE = (48, 48)
-LARGEST_KEPT_SIDE = 64
+LARGEST_KEPT_SIDE = 48
 # How many images a recipe looks at to find its fields.
 NUM_LOOKED_AT = 64
 
@@ -69,7 +69,7 @@ class ImageRecipe(Recipe):
             source: `Source` of images.
             skip_unreadable: bool, whether those that cannot be read are passed over.
             **given: values of fields. By default `image_size` is the size that the
-                images share where it is at most 64 a side, else 48 x 48; `channels`
+                images share where it is at most 48 a side, else 48 x 48; `channels`
                 is 1 if all of them are grey, else 3.
 
         Raises:

@@ -89,7 +89,7 @@ class TestRecipe:
         assert TextRecipe.from_source(load(), length=None) == recipe
         assert TextRecipe.from_source(load(), length=5).length == 5
         (path / "greek" / "long.txt").write_bytes(b"x" * 99_999)
-        assert TextRecipe.from_source(load()).length <= 2048
+        assert TextRecipe.from_source(load()).length <= 1024
         assert recipe.describe() == "texts of up to 32 bytes"
         save_recipe(recipe, ["greek", "latin"], path / "pipeline.json")
         assert load_recipe(path / "pipeline.json") == (recipe, ["greek", "latin"])

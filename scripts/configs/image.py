@@ -15,6 +15,7 @@ from configs import base
 def get_config():
     config = base.get_config()
     config.modality = "image"
+    config.steps = 4000
     config.data.recipe.image_size = config_dict.placeholder(tuple)
     config.data.recipe.channels = config_dict.placeholder(int)
     # "resize", "central" or "inception": random boxes, as for ImageNet.

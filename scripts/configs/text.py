@@ -16,6 +16,7 @@ from configs import base
 def get_config():
     config = base.get_config()
     config.modality = "text"
+    config.steps = 3000
     config.batch_size = 32
     config.optimizer.learning_rate = 1e-3
     config.data.recipe.length = config_dict.placeholder(int)
