@@ -82,8 +82,8 @@ class Lamb(keras.optimizers.Optimizer):
         momentum, velocity = self._momentums[index], self._velocities[index]
         gradient = ops.cast(gradient, dtype)
         step = ops.cast(self.iterations + 1, dtype)
-        first_bias = 1 - ops.power(ops.cast(self.beta_1, dtype), step)
-        second_bias = 1 - ops.power(ops.cast(self.beta_2, dtype), step)
+        first_bias = 1 - ops.power(ops.convert_to_tensor(self.beta_1, dtype), step)
+        second_bias = 1 - ops.power(ops.convert_to_tensor(self.beta_2, dtype), step)
 
         self.assign_add(
             momentum, ops.multiply(ops.subtract(gradient, momentum), 1 - self.beta_1)
@@ -97,7 +97,7 @@ class Lamb(keras.optimizers.Optimizer):
             ops.sqrt(ops.divide(velocity, second_bias)) + self.epsilon,
         )
         if self.weight_decay and self._is_decayed[index]:
-            update += ops.multiply(variable, ops.cast(self.weight_decay, dtype))
+            update += ops.multiply(variable, self.weight_decay)
 
         norm = ops.sqrt(ops.sum(ops.square(variable)))
         update_norm = ops.sqrt(ops.sum(ops.square(update)))
