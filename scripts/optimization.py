@@ -27,11 +27,12 @@ OPTIMIZERS = ("adamw", "lamb")
 SCHEDULES = ("constant", "cosine", "flat_cosine", "steps")
 
 
-def check(config):
+def check(config, strategy="none"):
     """Checks a section `optimizer`, before anything is computed.
 
     Args:
         config: the section.
+        strategy: string, `config.strategy`.
 
     Raises:
         ValueError: where a value is out of its range.
@@ -64,6 +65,13 @@ def check(config):
         "gradient_accumulation_steps",
         "an integer of at least 1",
     )
+    if steps > 1 and strategy != "none":
+        # Keras decides in each replica whether to update, where it can then not reduce.
+        raise ValueError(
+            "`config.optimizer.gradient_accumulation_steps` must be 1 where "
+            "`config.strategy` is not 'none'. Received: "
+            f"gradient_accumulation_steps={steps}, strategy={strategy!r}"
+        )
     momentum = config.ema_momentum
     require(
         momentum is None or 0 < momentum < 1,

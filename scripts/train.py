@@ -46,7 +46,7 @@ def main(argv):
     config = FLAGS.config
     workdir = pathlib.Path(FLAGS.workdir)
     training_run.check_length(config)
-    optimization.check(config.optimizer)
+    optimization.check(config.optimizer, config.strategy)
     label_smoothing = config.loss.label_smoothing
     objectives.loss(False, label_smoothing)  # Is it in its range?
     training_run.check_workdir(workdir, config)

@@ -205,6 +205,11 @@ def test_mistakes(values, sentence):
         optimization.check(section(**values))
 
 
+def test_accumulation_is_of_one_device():
+    with pytest.raises(ValueError, match="must be 1 where `config.strategy` is not"):
+        optimization.check(section(gradient_accumulation_steps=2), "mirrored")
+
+
 @pytest.mark.parametrize("name", ["adamw", "lamb"])
 def test_what_is_not_decayed(name):
     """Without gradients, what changes is what is decayed."""

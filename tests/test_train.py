@@ -185,7 +185,7 @@ def test_other_data_in_the_same_folder_is_refused(finished, pictures, tmp_path):
     config.write_text(
         config.read_text().replace(str(pictures), str(tmp_path / "pictures"))
     )
-    other = run(tmp_path / "run", tmp_path / "pictures", "--config.epochs=3")
+    other = run(tmp_path / "run", tmp_path / "pictures", *THREE_EPOCHS)
     assert other.returncode == 2
     assert "it differs in ['classes']" in other.stderr
 
@@ -334,7 +334,7 @@ def test_mixed_precision_lamb_and_a_mirrored_strategy(tmp_path, pictures):
         "--config.optimizer.schedule=steps",
         "--config.optimizer.decay_at=(0.5,)",
         "--config.optimizer.undecayed=('bias',)",
-        "--config.optimizer.gradient_accumulation_steps=2",
+        "--config.optimizer.ema_momentum=0.9",
     )
     assert done.returncode == 0, done.stderr
     model = kp.PerceiverClassifier.from_preset(tmp_path / "model")
