@@ -2,6 +2,7 @@
 
 from keras_perceiver import inputs as inputs
 from keras_perceiver import layers as layers
+from keras_perceiver import optimizers as optimizers
 from keras_perceiver.attention import AttentionRecord as AttentionRecord
 from keras_perceiver.attention import record_attention as record_attention
 from keras_perceiver.modalities import MultimodalPositions as MultimodalPositions

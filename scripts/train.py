@@ -25,6 +25,7 @@ from ml_collections import config_flags
 
 import keras_perceiver as kp
 import objectives
+import optimization
 import training_run
 from adapters import build_adapter
 from keras_perceiver import visualize
@@ -46,11 +47,7 @@ def main(argv):
     config = FLAGS.config
     workdir = pathlib.Path(FLAGS.workdir)
     training_run.check_length(config)
-    if not 0 < config.optimizer.learning_rate < float("inf"):
-        raise ValueError(
-            "`config.optimizer.learning_rate` must be a positive number. "
-            f"Received: learning_rate={config.optimizer.learning_rate}"
-        )
+    optimization.check(config.optimizer, config.strategy)
     check_fraction("config.loss.label_smoothing", config.loss.label_smoothing)
     training_run.check_workdir(workdir, config)
     keras.utils.set_random_seed(config.seed)
@@ -100,19 +97,9 @@ def main(argv):
         model = kp.PerceiverClassifier(backbone, len(classes), multi_label=multi_label)
 
         # === Optimizer ===
-        steps = epochs * steps_per_epoch
-        warmup_steps = int(config.optimizer.warmup_epochs * steps_per_epoch)
-        learning_rate = keras.optimizers.schedules.CosineDecay(
-            initial_learning_rate=0.0,
-            warmup_target=config.optimizer.learning_rate,
-            warmup_steps=warmup_steps,
-            decay_steps=max(1, steps - warmup_steps),
-        )
         model.compile(
-            optimizer=keras.optimizers.AdamW(
-                learning_rate,
-                weight_decay=config.optimizer.weight_decay,
-                global_clipnorm=config.optimizer.clip_norm,
+            optimizer=optimization.build_optimizer(
+                config.optimizer, model.trainable_variables, epochs, steps_per_epoch
             ),
             loss=objectives.loss(multi_label, config.loss.label_smoothing),
             jit_compile=config.jit_compile,
@@ -124,6 +111,7 @@ def main(argv):
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.CSVLogger(workdir / "history.csv", append=True),
         keras.callbacks.TensorBoard(workdir / "tensorboard"),
+        *optimization.callbacks(config.optimizer),
         # Last, so that an epoch which counts as done has been logged.
         training_run.Checkpoints(workdir),
     ]
@@ -154,6 +142,8 @@ def main(argv):
                 validation_data=validation,
                 callbacks=callbacks,
             )
+        # If weights are averaged, those of a checkpoint are not.
+        model.optimizer.finalize_variable_values(model.trainable_variables)
         history = training_run.history(workdir)
         training_run.check_finite(history)
 

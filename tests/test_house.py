@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 # From the ground up: a module imports from the floors below its own.
 FLOORS = [
     ["version", "serialization", "validation"],
-    ["initializers"],
+    ["initializers", "optimizers"],
     ["positions", "dropout", "cost", "loops"],
     ["modalities", "byte_array", "streaming"],
     ["attention"],

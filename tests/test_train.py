@@ -52,6 +52,14 @@ TINY = [
 ]
 
 
+# What a run that resumes must not lose: averages, and gradients of half an update.
+THREE_EPOCHS = [
+    "--config.epochs=3",
+    "--config.optimizer.ema_momentum=0.9",
+    "--config.optimizer.gradient_accumulation_steps=2",
+]
+
+
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
     """Two classes of small colour pictures: bright above, bright below."""
@@ -121,7 +129,7 @@ def weights(workdir):
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory, pictures):
     workdir = tmp_path_factory.mktemp("finished")
-    done = run(workdir, pictures, "--config.epochs=3")
+    done = run(workdir, pictures, *THREE_EPOCHS)
     assert done.returncode == 0, done.stderr
     return workdir, done.stdout
 
@@ -154,7 +162,7 @@ def test_the_same_command_again_trains_no_further(finished, pictures):
     workdir, _ = finished
     before = weights(workdir)
     metrics = json.loads((workdir / "metrics.json").read_text())
-    again = run(workdir, pictures, "--config.epochs=3")
+    again = run(workdir, pictures, *THREE_EPOCHS)
     assert again.returncode == 0, again.stderr
     assert "3 of them done" in again.stdout
     for name, value in weights(workdir).items():
@@ -164,7 +172,7 @@ def test_the_same_command_again_trains_no_further(finished, pictures):
 
 def test_another_config_in_the_same_folder_is_refused(finished, pictures):
     workdir, _ = finished
-    other = run(workdir, pictures, "--config.epochs=4")
+    other = run(workdir, pictures, *THREE_EPOCHS, "--config.epochs=4")
     assert other.returncode == 2
     assert "holds a run with another config, which differs in ['epochs']" in (
         other.stderr
@@ -181,7 +189,7 @@ def test_other_data_in_the_same_folder_is_refused(finished, pictures, tmp_path):
     config.write_text(
         config.read_text().replace(str(pictures), str(tmp_path / "pictures"))
     )
-    other = run(tmp_path / "run", tmp_path / "pictures", "--config.epochs=3")
+    other = run(tmp_path / "run", tmp_path / "pictures", *THREE_EPOCHS)
     assert other.returncode == 2
     assert "it differs in ['classes']" in other.stderr
 
@@ -189,7 +197,7 @@ def test_other_data_in_the_same_folder_is_refused(finished, pictures, tmp_path):
 def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
     first = tmp_path / "checkpoints" / "epoch_1"
     process = subprocess.Popen(
-        command(tmp_path, pictures, "--config.epochs=3"),
+        command(tmp_path, pictures, *THREE_EPOCHS),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         cwd=ROOT,
@@ -201,7 +209,7 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
     assert not (tmp_path / "checkpoints" / "epoch_3").exists()
-    resumed = run(tmp_path, pictures, "--config.epochs=3")
+    resumed = run(tmp_path, pictures, *THREE_EPOCHS)
     assert resumed.returncode == 0, resumed.stderr
     expected = weights(finished[0])
     received = weights(tmp_path)
@@ -230,6 +238,7 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
             ["--config.model.num_cross_heads=2"],
             "`config.model`: `num_heads` must divide `qk_dim`",
         ),
+        (["--config.optimizer.schedule=linear"], "schedule` must be one of"),
         (["--config.loss.label_smoothing=1.5"], "label_smoothing` must be a number in"),
         (["--config.data.augmentation.cutmix=-1.0"], "`cutmix` must be a non-negative"),
     ],
@@ -318,13 +327,18 @@ def test_a_part_without_a_file_that_can_be_read(tmp_path, pictures):
         training_run.readable_sources(sources, recipe, skipping(0.9), tmp_path)
 
 
-def test_mixed_precision_and_a_mirrored_strategy(tmp_path, pictures):
+def test_mixed_precision_lamb_and_a_mirrored_strategy(tmp_path, pictures):
     done = run(
         tmp_path,
         pictures,
         "--config.epochs=1",
         "--config.model.dtype=mixed_bfloat16",
         "--config.strategy=mirrored",
+        "--config.optimizer.name=lamb",
+        "--config.optimizer.schedule=steps",
+        "--config.optimizer.decay_at=(0.5,)",
+        "--config.optimizer.undecayed=('bias',)",
+        "--config.optimizer.ema_momentum=0.9",
     )
     assert done.returncode == 0, done.stderr
     model = kp.PerceiverClassifier.from_preset(tmp_path / "model")

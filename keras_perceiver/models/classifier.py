@@ -10,6 +10,7 @@ from keras_perceiver import presets as presets_lib
 from keras_perceiver.decoder import AverageDecoder
 from keras_perceiver.initializers import FanInTruncatedNormal
 from keras_perceiver.models.backbone import PerceiverBackbone
+from keras_perceiver.optimizers import Lamb
 from keras_perceiver.serialization import serializable
 from keras_perceiver.validation import (
     check_instance,
@@ -150,7 +151,7 @@ class PerceiverClassifier(keras_hub.models.Task):
         Those of a multi-label model are for labels `(B, E)` of 0 and 1.
 
         Args:
-            optimizer: `"auto"` is LAMB at a learning rate of 1e-3.
+            optimizer: `"auto"` is `kp.optimizers.Lamb` at a learning rate of 1e-3.
             loss: `"auto"` is sparse categorical cross-entropy of the outputs, or
                 binary cross-entropy if the model is multi-label.
             metrics: `"auto"` is accuracy; if the model is multi-label, `"pr_auc"`, the
@@ -160,7 +161,7 @@ class PerceiverClassifier(keras_hub.models.Task):
             **kwargs: further arguments of `keras.Model.compile`.
         """
         if optimizer == "auto":
-            optimizer = keras.optimizers.Lamb(1e-3)
+            optimizer = Lamb(1e-3)
         from_logits = self.activation == keras.activations.linear
         if loss == "auto":
             kind = (

@@ -54,9 +54,28 @@ def get_config():
     # A part of each label, spread evenly over the classes.
     config.loss = config_dict.ConfigDict({"label_smoothing": 0.0})
 
+    # How weights change; published settings are in scripts/optimization.py.
     config.optimizer = optimizer = config_dict.ConfigDict()
+    # "adamw", or "lamb" as published.
+    optimizer.name = "adamw"
     optimizer.learning_rate = 2e-3
-    optimizer.weight_decay = 0.05
+    # The learning rate rises from 0 in the warm-up; then it is "constant", falls as a
+    # "cosine" to 0, stays for a part of the run and then does so ("flat_cosine"), or
+    # falls by a factor at some parts of the run ("steps").
+    optimizer.schedule = "cosine"
     optimizer.warmup_epochs = 2
+    optimizer.flat_part = 0.5
+    optimizer.decay_at = (0.7, 0.85, 0.95)
+    optimizer.decay_factor = 0.1
+    # And the names of variables that it leaves out. None: with adamw nothing; with
+    # lamb biases, and the scales and offsets of normalizations.
+    optimizer.weight_decay = 0.05
+    optimizer.undecayed = config_dict.placeholder(tuple)
+    # The highest norm of the gradients of all weights together; 0: any.
     optimizer.clip_norm = 1.0
+    # Batches whose mean gradient makes one update. Steps are of batches all the same.
+    optimizer.gradient_accumulation_steps = 1
+    # Part of the averages of all weights that an update leaves, such as 0.999. With
+    # them, not with the weights of the last step, is a model evaluated and saved.
+    optimizer.ema_momentum = config_dict.placeholder(float)
     return config
