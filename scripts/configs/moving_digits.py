@@ -16,6 +16,8 @@ def get_config():
     config.batch_size = 32
     config.data.source = "builtin:moving_digits"
     config.data.cache = True
+    # Larger than the 27 channels of positions, among which a pixel has but one.
+    config.data.recipe.value_range = (-4.0, 4.0)
     # The frames wrap around, so a shift that does is exact.
     config.data.augmentation.shift_pixels = 16
     config.data.augmentation.wrap = True
