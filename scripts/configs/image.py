@@ -20,7 +20,9 @@ def get_config():
     config.data.recipe.channels = config_dict.placeholder(int)
     # "resize", "central" or "inception": random boxes, as for ImageNet.
     config.data.recipe.crop = "resize"
-    config.data.recipe.value_range = (-1.0, 1.0)
+    # Larger than a sine, so that the one to three channels of a pixel count beside the
+    # many of its position.
+    config.data.recipe.value_range = (-4.0, 4.0)
     config.data.augmentation = augmentation = get_augmentation()
     # How many operations of RandAugment; on ImageNet 4 of magnitude 5.
     augmentation.rand_augment_layers = 0
