@@ -1,0 +1,194 @@
+"""Prints what a model is and costs, before anything runs.
+
+    python scripts/summary.py --config=scripts/configs/digits.py --config.KEY=VALUE ...
+    python scripts/summary.py --preset=perceiver_imagenet
+
+By part: parameters, FLOPs of the forward pass and of a training step, and bytes kept
+for the backward pass; with keys and values as the papers count, and as this model
+computes it. The model is not built. What is counted, and how: `keras_perceiver.flops`.
+
+Sizes come from the data of a config. Without a source, the config must give them
+(`--config.data.recipe.image_size=(224,224) --config.data.recipe.channels=3`), and
+`--num_classes`.
+"""
+
+import os
+import pathlib
+import sys
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+
+from absl import app, flags
+from ml_collections import config_flags
+
+import training_run
+from adapters import build_adapter
+from keras_perceiver import flops, presets
+from pipelines.recipes import find_recipe
+from pipelines.sources import load_source
+
+FLAGS = flags.FLAGS
+config_flags.DEFINE_config_file("config", None, "Config file with get_config().")
+flags.DEFINE_string("preset", None, "A preset, in place of a config.")
+flags.DEFINE_integer("num_classes", None, "Classes, where no data tells.")
+flags.DEFINE_integer("batch_size", None, "Defaults to the config's, or 1.")
+NO_SOURCE = "folder:PATH"
+
+
+def main(argv):
+    if argv[1:]:
+        raise ValueError(f"Arguments must start with --. Received: {argv[1:]}")
+    if (FLAGS.config is None) == (FLAGS.preset is None):
+        raise ValueError(
+            "Either `--config` or `--preset` must be given. "
+            f"Received: --preset={FLAGS.preset}"
+        )
+    if FLAGS.preset is not None:
+        summary, batch_size = of_preset(FLAGS.preset, FLAGS.num_classes), 1
+    else:
+        config = FLAGS.config
+        summary, batch_size = of_config(config, FLAGS.num_classes), config.batch_size
+    print(table(summary, FLAGS.batch_size or batch_size))
+
+
+def of_preset(name, num_classes=None):
+    """The `flops.Summary` of a preset."""
+    presets.check_known(name)
+    config = presets.backbone_config(name, load_weights=False)
+    num_classes = num_classes or presets.PRESETS[name]["num_classes"]
+    return flops.summarize(num_classes=num_classes, **config)
+
+
+def of_config(config, num_classes=None):
+    """The `flops.Summary` of the model that a config trains."""
+    if config.data.source == NO_SOURCE:
+        recipe = _recipe_without_data(config)
+        if num_classes is None:
+            raise ValueError(
+                "The number of classes is unknown without data: give "
+                "`--config.data.source`, or `--num_classes`. Received: "
+                f"--config.data.source={config.data.source}"
+            )
+    else:
+        source = load_source(
+            config.data.source,
+            "train",
+            modality=config.modality,
+            seed=config.seed,
+            validation_fraction=config.data.validation_fraction,
+            test_fraction=config.data.test_fraction,
+        )
+        skip = config.data.bad_files == "skip"
+        recipe = find_recipe(config.modality).from_source(
+            source, skip, **config.data.recipe
+        )
+        num_classes = num_classes or len(source.classes)
+    with training_run.section("adapter"):
+        adapter = build_adapter(recipe, config.adapter)
+    with training_run.section("model"):
+        return flops.summarize(adapter, num_classes, **config.model)
+
+
+def _recipe_without_data(config):
+    """The recipe of a config that gives all its fields."""
+
+    def recipe_of(modality, given):
+        if modality == "audio_video":
+            given = {
+                name: recipe_of(name, own) if name in ("audio", "video") else own
+                for name, own in given.items()
+            }
+        given = {name: own for name, own in given.items() if own is not None}
+        return find_recipe(modality)(**given)
+
+    try:
+        return recipe_of(config.modality, config.data.recipe)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "Sizes are unknown without data: give `--config.data.source`, or all "
+            f"fields of `--config.data.recipe` ({error}). Received: "
+            f"--config.data.source={config.data.source}"
+        ) from error
+
+
+def table(summary, batch_size):
+    """What `main` prints, a string."""
+    headings = (
+        ["part", "parameters"]
+        + ["forward", "step", "kept"]
+        + ["forward", "step", "kept"]
+    )
+    rows = [
+        [
+            f"{part.name} x {part.calls}" if part.calls > 1 else part.name,
+            f"{part.parameters:,}",
+            *_cells(part.projected),
+            *_cells(part.ours),
+        ]
+        for part in (*summary.parts, summary.total._replace(calls=1))
+    ]
+    widths = [max(len(row[i]) for row in (headings, *rows)) for i in range(8)]
+
+    def line(cells):
+        padded = [cells[0].ljust(widths[0])]
+        padded += [
+            cell.rjust(width) for cell, width in zip(cells[1:], widths[1:], strict=True)
+        ]
+        return "  ".join(padded)
+
+    total = summary.total
+    start, span = sum(widths[:2]) + 4, sum(widths[2:5]) + 4
+    above = " " * start + "as the papers count".center(span) + "  "
+    above += f"as computed ({summary.method})".center(span)
+    return "\n".join(
+        [
+            f"{summary.num_inputs:,} inputs of {summary.channels:,} channels, from "
+            f"{_bytes(summary.input_bytes)} of input for each example.",
+            "",
+            above.rstrip(),
+            line(headings),
+            *map(line, rows),
+            "",
+            "FLOPs of one example, products of matrices alone, a multiplication and an "
+            "addition being 2; a step is",
+            f"forward and backward pass. Kept for the backward pass by {batch_size:,} "
+            f"examples: {_bytes(batch_size * total.ours.kept)}, with keys and values "
+            f"{_bytes(batch_size * total.projected.kept)}.",
+            f"Weights in float32: {_bytes(4 * total.parameters)}; with gradients and "
+            f"two moments: {_bytes(16 * total.parameters)}.",
+        ]
+    )
+
+
+def _cells(cost):
+    return [
+        _short(cost.forward, 1000, "FLOPs"),
+        _short(cost.training, 1000, "FLOPs"),
+        _bytes(cost.kept),
+    ]
+
+
+def _bytes(count):
+    return _short(count, 1024, "B")
+
+
+def _short(count, base, unit):
+    prefixes = ("", "k", "M", "G", "T", "P")
+    power = 0
+    while round(count / base**power, 1) >= base and power < len(prefixes) - 1:
+        power += 1
+    infix = "i" if base == 1024 and power else ""
+    prefix = prefixes[power] + infix
+    prefix = prefix.replace("ki", "Ki")
+    digits = 1 if power else 0
+    return f"{count / base**power:.{digits}f} {prefix}{unit}"
+
+
+def parse_flags(argv):
+    """As that of a run, which needs neither of its flags here."""
+    return training_run.parse_flags(argv, required=())
+
+
+if __name__ == "__main__":
+    app.run(training_run.sentences(main), flags_parser=parse_flags)
