@@ -25,10 +25,12 @@ Without keys and values, the second and third row are instead
 | dense: scores, sums | 2 R, R = 2 H N M (C + 1) |
 | grid: scores, sums | 2 R, R = 2 H N (M (c + 2) + sum_j n_j (2 K + 1)) |
 
-where a grid of sizes n_j has c channels of content and K bands (M (c + 1) on a single
-axis, and 2 M_i more for each of several modalities). Where logits may be so large that
-the highest must be known first, the forward pass computes the scores once more, which
-is not counted: it depends on the weights.
+where a grid of sizes n_j has c channels of content and K bands. On a single axis it is
+M (c + 1.5); each of several modalities has M (c + 3), or half less on a single axis,
+and the channels that pad it. What all cross-attends or all examples share is counted
+once, as a compiler computes it. Where logits may be so large that the highest must be
+known first, the forward pass computes the scores once more; that depends on the weights
+and is not counted.
 
 A training step is the forward pass and the gradient of each product by both of its
 factors: 3 times the forward pass. Without keys, the backward pass computes scores again
@@ -379,17 +381,19 @@ def _products_of_rows(adapter, queries, cross, method):
     for name, (*grid, channels) in shapes.items():
         own = positions.positions[name] if several else positions
         count = math.prod(grid)
+        own_width = 0 if own is None else own.channels(grid)
         additions = 2 * several
         tables = 0
         if isinstance(own, FourierPositions):
             axes = own.axis_channels(len(grid))
             tables = sum(n * len(c) for n, c in zip(grid, axes, strict=True))
             additions += 2 if len(grid) > 1 else 1
-        elif own is not None:
-            channels += own.channels(grid)
+        else:
+            channels, own_width = channels + own_width, 0
         content = 2 * rows * count * (channels + 1)
-        product += content + 2 * rows * tables + rows * count * additions
-        spread += content
+        padding = cross.channels - channels - own_width
+        product += content + 2 * rows * (tables + padding) + rows * count * additions
+        spread += content + 2 * rows * padding
     return product, spread
 
 

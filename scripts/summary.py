@@ -114,11 +114,7 @@ def _recipe_without_data(config):
 
 def table(summary, batch_size):
     """What `main` prints, a string."""
-    headings = (
-        ["part", "parameters"]
-        + ["forward", "step", "kept"]
-        + ["forward", "step", "kept"]
-    )
+    headings = ["part", "parameters", *2 * ("forward", "step", "kept")]
     rows = [
         [
             f"{part.name} x {part.calls}" if part.calls > 1 else part.name,
@@ -150,11 +146,12 @@ def table(summary, batch_size):
             line(headings),
             *map(line, rows),
             "",
-            "FLOPs of one example, products of matrices alone, a multiplication and an "
-            "addition being 2; a step is",
-            f"forward and backward pass. Kept for the backward pass by {batch_size:,} "
-            f"examples: {_bytes(batch_size * total.ours.kept)}, with keys and values "
-            f"{_bytes(batch_size * total.projected.kept)}.",
+            "Forward, step: FLOPs of one example, in the forward pass alone and with "
+            "the backward pass;",
+            "products of matrices alone, a multiplication and an addition being 2.",
+            "Kept: bytes that one example keeps for the backward pass; a batch of "
+            f"{batch_size:,} keeps {_bytes(batch_size * total.ours.kept)},",
+            f"with keys and values {_bytes(batch_size * total.projected.kept)}.",
             f"Weights in float32: {_bytes(4 * total.parameters)}; with gradients and "
             f"two moments: {_bytes(16 * total.parameters)}.",
         ]
@@ -162,27 +159,22 @@ def table(summary, batch_size):
 
 
 def _cells(cost):
-    return [
-        _short(cost.forward, 1000, "FLOPs"),
-        _short(cost.training, 1000, "FLOPs"),
-        _bytes(cost.kept),
-    ]
+    return [_flops(cost.forward), _flops(cost.training), _bytes(cost.kept)]
+
+
+def _flops(count):
+    return _short(count, 1000, ("", " k", " M", " G", " T", " P"))
 
 
 def _bytes(count):
-    return _short(count, 1024, "B")
+    return _short(count, 1024, (" B", " KiB", " MiB", " GiB", " TiB", " PiB"))
 
 
-def _short(count, base, unit):
-    prefixes = ("", "k", "M", "G", "T", "P")
+def _short(count, base, units):
     power = 0
-    while round(count / base**power, 1) >= base and power < len(prefixes) - 1:
+    while count >= 1000 * base**power and power < len(units) - 1:
         power += 1
-    infix = "i" if base == 1024 and power else ""
-    prefix = prefixes[power] + infix
-    prefix = prefix.replace("ki", "Ki")
-    digits = 1 if power else 0
-    return f"{count / base**power:.{digits}f} {prefix}{unit}"
+    return f"{count / base**power:.4g}{units[power]}"
 
 
 def parse_flags(argv):
