@@ -39,8 +39,9 @@ scores, those of the gradient, its sums), and 9 where the inputs need a gradient
 the adapter has weights.
 
 What is kept for the backward pass is each array that a gradient of the above needs, and
-those of normalizations, GELU and dropout, once. A compiler may keep less, and what is
-at work besides, such as gradients, is not counted.
+those of normalizations, GELU and dropout, once: an estimate from below. TensorFlow
+without a compiler keeps up to twice as much, since it takes GELU and the like apart; a
+compiler may keep less. What is at work besides, such as gradients, is not counted.
 """
 
 import inspect

@@ -96,7 +96,8 @@ def test_every_product_of_the_graph_is_counted(adapter, method):
     total = flops.summarize(inputs, 3, **config).total
     model = kp.PerceiverClassifier(kp.PerceiverBackbone(inputs, **config), 3)
     assert total.parameters == model.count_params()
-    forward, training = products(model)
+    forward, training, kept = measured(model)
+    assert total.ours.kept < kept < 2 * total.ours.kept
     additions = additions_of(inputs) if method == "grid" else 0
     # Sums of the paddings of modalities are no products in the graph.
     rel = 0.005 if adapter is both else 0
@@ -115,7 +116,7 @@ def test_adapters_count_their_own_products(adapter):
     summary = flops.summarize(inputs, 3, **config)
     model = kp.PerceiverClassifier(kp.PerceiverBackbone(inputs, **config), 3)
     assert summary.total.parameters == model.count_params()
-    forward, _ = products(model)
+    forward, *_ = measured(model)
     assert summary.parts[0].ours.forward == inputs.flops > 0
     assert summary.total.ours.forward == forward
 
@@ -179,14 +180,21 @@ def additions_of(adapter):
     return count
 
 
-def products(model):
-    """FLOPs of the products in the graphs of a forward pass and of a step."""
+def measured(model):
+    """What the graph of a step on one example does.
+
+    Returns:
+        FLOPs of the products of the forward pass, those of forward and backward pass,
+        and the bytes that go from the one into the other.
+    """
+    of_forward = set()
 
     @tf.function
     def step(x):
         with tf.GradientTape() as tape:
             y = model(x)
             loss = tf.reduce_sum(y**2)
+        of_forward.update(op.name for op in y.graph.get_operations())
         return y, tape.gradient(loss, model.trainable_variables)
 
     def spec(x):
@@ -194,10 +202,24 @@ def products(model):
 
     graph = step.get_concrete_function(tf.nest.map_structure(spec, model.input)).graph
     outputs = graph.structured_outputs
-    return tuple(
-        sum(map(flops_of, ancestors(tf.nest.flatten(tensors))))
-        for tensors in (outputs[0], outputs)
+    forward, both = (
+        ancestors(tf.nest.flatten(tensors)) for tensors in (outputs[0], outputs)
     )
+    kept = {}
+    for op in both:
+        if op.name not in of_forward:
+            for x in map(origin, op.inputs):
+                is_kept = x.op.name in of_forward and x.dtype.is_floating
+                if is_kept and x.op.type not in ("Const", "ReadVariableOp"):
+                    kept[x.name] = 4 * math.prod(x.shape)
+    return *(sum(map(flops_of, ops)) for ops in (forward, both)), sum(kept.values())
+
+
+def origin(tensor):
+    """The tensor of which another is but a view."""
+    while tensor.op.type in ("Reshape", "Identity", "Squeeze", "ExpandDims"):
+        tensor = tensor.op.inputs[0]
+    return tensor
 
 
 def ancestors(tensors):
