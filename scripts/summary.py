@@ -30,10 +30,6 @@ from pipelines.recipes import find_recipe
 from pipelines.sources import load_source
 
 FLAGS = flags.FLAGS
-config_flags.DEFINE_config_file("config", None, "Config file with get_config().")
-flags.DEFINE_string("preset", None, "A preset, in place of a config.")
-flags.DEFINE_integer("num_classes", None, "Classes, where no data tells.")
-flags.DEFINE_integer("batch_size", None, "Defaults to the config's, or 1.")
 NO_SOURCE = "folder:PATH"
 
 
@@ -107,7 +103,7 @@ def _recipe_without_data(config):
             if field.default is dataclasses.MISSING and field.name not in given
         ]
         missing.extend(absent)
-        return None if absent else recipe(**given)
+        return None if missing else recipe(**given)
 
     recipe = recipe_of(config.modality, config.data.recipe)
     if missing:
@@ -185,6 +181,11 @@ def _short(count, base, units):
 
 def parse_flags(argv):
     """As that of a run, which needs neither of its flags here."""
+    # Not on import: `train.py` has a flag `config`, too.
+    config_flags.DEFINE_config_file("config", None, "Config file with get_config().")
+    flags.DEFINE_string("preset", None, "A preset, in place of a config.")
+    flags.DEFINE_integer("num_classes", None, "Classes, where no data tells.")
+    flags.DEFINE_integer("batch_size", None, "Defaults to the config's, or 1.")
     return training_run.parse_flags(argv, required=())
 
 
