@@ -360,6 +360,11 @@ class LearnedPositions(keras.layers.Layer):
             )
         return self.projection_dim or self.dim
 
+    @property
+    def flops(self):
+        """FLOPs of the positions of all inputs, which the examples of a batch share."""
+        return 2 * math.prod(self.shape) * self.dim * (self.projection_dim or 0)
+
     def call(self, indices):
         return self._project(ops.take(self.embeddings, indices, axis=0))
 

@@ -29,16 +29,17 @@ STRATEGIES = {
 }
 
 
-def parse_flags(argv):
+def parse_flags(argv, required=("config", "workdir")):
     """Parses flags; a wrong one ends the program with one sentence.
 
     Args:
         argv: list of strings, the program's name first.
+        required: sequence of strings, the flags that must be given.
 
     Returns:
         The arguments that are no flags.
     """
-    for name in ("config", "workdir"):
+    for name in required:
         if not any(re.match(rf"--?{name}\b(?!\.)", argument) for argument in argv):
             exit_with(f"`--{name}` must be given. Received: no --{name}")
     try:
@@ -46,7 +47,7 @@ def parse_flags(argv):
     # A config file is a program of the user's, and may do anything wrong.
     except Exception as error:
         exit_with(_flag_sentence(error, argv))
-    if not flags.FLAGS.workdir:
+    if "workdir" in required and not flags.FLAGS.workdir:
         exit_with("`--workdir` must name a folder. Received: --workdir=")
     return remaining
 

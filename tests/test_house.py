@@ -28,7 +28,7 @@ FLOORS = [
     ["models.backbone"],
     ["models.classifier"],
     ["models"],
-    ["convert", "layers", "visualize"],
+    ["convert", "flops", "layers", "visualize"],
     [""],
 ]
 FLOOR_OF = {module: i for i, modules in enumerate(FLOORS) for module in modules}

@@ -49,6 +49,12 @@ class InputAdapter(keras.layers.Layer):
         raise NotImplementedError
 
     @property
+    def flops(self):
+        """FLOPs of making the content of one example, 2 for each multiplication of
+        its products; what all examples share is counted as if there were one."""
+        return 0
+
+    @property
     def num_inputs(self):
         """M, the number of inputs read, or `None` where it varies."""
         return self._flat_shape[1]
@@ -148,6 +154,10 @@ class TensorAdapter(InputAdapter):
     @property
     def has_mask(self):
         return self.use_mask
+
+    @property
+    def flops(self):
+        return getattr(self.positions, "flops", 0)
 
     @property
     def mask_name(self):

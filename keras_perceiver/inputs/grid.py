@@ -76,6 +76,14 @@ class GridInput(TensorAdapter):
             grid = patch_grid(grid, self.patch_size)
         return (*grid, self.projection_dim or channels)
 
+    @property
+    def flops(self):
+        if not self.projection_dim:
+            return super().flops
+        *grid, channels = self._shape_on_grid(self.shape)
+        channels *= math.prod(self.patch_size or ())
+        return super().flops + 2 * math.prod(self.content_shape) * channels
+
     def build(self, inputs_shape):
         super().build(inputs_shape)
         if self.projection_dim:

@@ -99,6 +99,12 @@ class ConvImageInput(TensorAdapter):
     def content_shape_of(self, shape):
         return (*patch_grid(patch_grid(shape[:2], (2, 2)), (2, 2)), self.num_features)
 
+    @property
+    def flops(self):
+        *size, channels = self.shape
+        outputs = math.prod(patch_grid(size, (2, 2))) * self.num_features
+        return super().flops + 2 * outputs * 7 * 7 * channels
+
     def build(self, inputs_shape):
         super().build(inputs_shape)
         policy = self.dtype_policy

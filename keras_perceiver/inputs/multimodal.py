@@ -118,6 +118,10 @@ class MultimodalInput(InputAdapter):
         return {name: a.content_shape for name, a in self.adapters.items()}
 
     @property
+    def flops(self):
+        return sum(adapter.flops for adapter in self.adapters.values())
+
+    @property
     def grid_positions(self):
         return self.positions
 
