@@ -12,7 +12,7 @@ from configs import audio_video
 
 def get_config():
     config = audio_video.get_config()
-    config.epochs = 10
+    config.epochs = 7
     config.data.source = "builtin:seen_and_heard_digits"
     config.data.cache = True
     return config
