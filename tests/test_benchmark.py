@@ -358,8 +358,8 @@ def test_all_pipelines_are_measured(pipelines_run):
         assert list(result["rates"]) == quantities
         assert all(len(rates) == 1 for rates in result["rates"].values())
         assert min(result["median_rates"].values()) > 0
-    assert results["image"]["made"] == "images of 64 x 64 x 3"
-    assert "clouds of 2,048 points" in results["points"]["made"]
+    assert results["image"]["made"] == "images of 48 x 48 x 3"
+    assert "clouds of 1,024 points" in results["points"]["made"]
     assert "sounds of 8,000 samples at 8 kHz" in results["audio_raw"]["made"]
 
 
