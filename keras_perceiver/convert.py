@@ -4,12 +4,14 @@ import keras
 import numpy as np
 
 from keras_perceiver.attention import Attention
-from keras_perceiver.blocks import MLP, CrossAttention, SelfAttention
+from keras_perceiver.blocks import MLP
+from keras_perceiver.cross_attention import CrossAttention
 from keras_perceiver.decoder import QueryDecoder
 from keras_perceiver.encoder import LatentArray, LatentBlock
 from keras_perceiver.inputs import ConvImageInput, GridInput, TextInput
 from keras_perceiver.modalities import MultimodalPositions
 from keras_perceiver.positions import LearnedPositions
+from keras_perceiver.self_attention import SelfAttention
 
 # Our attribute -> the Haiku module below the layer's own path. Haiku numbers modules
 # of one kind in the order in which they were made.

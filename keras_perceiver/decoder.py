@@ -3,7 +3,8 @@
 import keras
 from keras import ops
 
-from keras_perceiver.blocks import CrossAttention, norm
+from keras_perceiver.blocks import norm
+from keras_perceiver.cross_attention import CrossAttention
 from keras_perceiver.positions import LearnedPositions
 from keras_perceiver.serialization import serializable
 from keras_perceiver.validation import check_positive

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_perceiver.blocks import SelfAttention
 from keras_perceiver.initializers import array_initializer
+from keras_perceiver.self_attention import SelfAttention
 from keras_perceiver.serialization import serializable
 from keras_perceiver.validation import check_choice, check_positive
 

@@ -22,10 +22,10 @@ from sklearn.model_selection import GridSearchCV, PredefinedSplit
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 
-import training_run
+import run_data
+from command_line import Parser, run
 from pipelines.audio import AudioRecipe
 from pipelines.sources import SPLITS
-from trained import Parser, run
 
 NUM_TREES = 200
 REGULARIZATION = (0.01, 0.1)  # C, the lower the stronger.
@@ -224,7 +224,7 @@ def read(task):
         a list, and the labels, int array (n,).
     """
     config = importlib.import_module(f"configs.{task}").get_config()
-    sources = training_run.load_sources(config)
+    sources = run_data.load_sources(config)
     data = {split: _columns(source) for split, source in sources.items()}
     if "audio" in data["train"][0]:
         recipe = AudioRecipe.from_source(sources["train"], representation="mel")

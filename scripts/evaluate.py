@@ -14,8 +14,9 @@ import pathlib
 import numpy as np
 
 import objectives
+from command_line import Parser, run
 from pipelines.sources import SPLITS, load_own_splits, load_source
-from trained import Parser, load_trained, predictions, run
+from trained import load_trained, predictions
 
 
 def main(arguments=None):

@@ -27,6 +27,18 @@ OPTIMIZERS = ("adamw", "lamb")
 SCHEDULES = ("constant", "cosine", "flat_cosine", "steps")
 
 
+def check_length(config):
+    """Raises `ValueError` unless a config says how long to train."""
+    name = "steps" if config.epochs is None else "epochs"
+    if config[name] < 1:
+        raise ValueError(f"`{name}` must be at least 1. Received: {config[name]}")
+
+
+def num_epochs(config, steps_per_epoch):
+    """How many epochs to train: those of the config, or what its steps amount to."""
+    return config.epochs or max(1, round(config.steps / steps_per_epoch))
+
+
 def check(config, strategy="none"):
     """Checks a section `optimizer`, before anything is computed.
 

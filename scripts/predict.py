@@ -14,7 +14,8 @@ import sys
 
 import numpy as np
 
-from trained import Parser, load_trained, probabilities, run
+from command_line import Parser, run
+from trained import load_trained, probabilities
 
 BATCH_SIZE = 32
 

@@ -18,8 +18,8 @@ import subprocess
 import sys
 from typing import NamedTuple
 
-import training_run
-from trained import Parser, run
+import run_folder
+from command_line import Parser, run
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # In the order of the table; each is the name of a config.
@@ -107,7 +107,7 @@ def is_finished(task, workdir):
         ValueError: where it is one of another config than the task has by now.
     """
     config = importlib.import_module(f"configs.{task}").get_config()
-    training_run.check_workdir(workdir, config)
+    run_folder.check_workdir(workdir, config)
     return (workdir / "metrics.json").exists()
 
 
@@ -124,7 +124,7 @@ def measure_baselines(task, workdir):
     for name, accuracy, seconds in baselines.measure(task, data):
         print(f"Baseline {name}: {accuracy:.4f} ({seconds:.0f} s).", flush=True)
         accuracies[name] = accuracy
-    training_run.write_json(file, {"items": items, "accuracies": accuracies})
+    run_folder.write_json(file, {"items": items, "accuracies": accuracies})
 
 
 def update(files, tasks):
@@ -141,7 +141,7 @@ def update(files, tasks):
         if is_finished(task, workdir) and measured:
             rows[task] = row_of(task, workdir)
     ordered = {task: rows[task] for task in TASKS if task in rows}
-    training_run.write_json(files.results, ordered)
+    run_folder.write_json(files.results, ordered)
     text = files.readme.read_text()
     files.readme.write_text(with_table(text, render(ordered)))
 

@@ -23,7 +23,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 from absl import app, flags
 from ml_collections import config_flags
 
-import training_run
+import command_line
 from adapters import build_adapter
 from keras_perceiver import flops, presets
 from pipelines.recipes import find_recipe
@@ -81,9 +81,9 @@ def of_config(config, num_classes=None):
             source, skip, **config.data.recipe
         )
         num_classes = num_classes or len(source.classes)
-    with training_run.section("adapter"):
+    with command_line.section("adapter"):
         adapter = build_adapter(recipe, config.adapter)
-    with training_run.section("model"):
+    with command_line.section("model"):
         return flops.summarize(adapter, num_classes, **config.model)
 
 
@@ -186,8 +186,8 @@ def parse_flags(argv):
     flags.DEFINE_string("preset", None, "A preset, in place of a config.")
     flags.DEFINE_integer("num_classes", None, "Classes, where no data tells.")
     flags.DEFINE_integer("batch_size", None, "Defaults to the config's, or 1.")
-    return training_run.parse_flags(argv, required=())
+    return command_line.parse_flags(argv, required=())
 
 
 if __name__ == "__main__":
-    app.run(training_run.sentences(main), flags_parser=parse_flags)
+    app.run(command_line.sentences(main), flags_parser=parse_flags)

@@ -23,10 +23,14 @@ import tensorflow as tf
 from absl import app, flags
 from ml_collections import config_flags
 
+import checkpoints
+import command_line
 import keras_perceiver as kp
 import objectives
 import optimization
-import training_run
+import run_data
+import run_folder
+import strategies
 from adapters import build_adapter
 from keras_perceiver import visualize
 from pipelines.checks import check_fraction
@@ -46,24 +50,24 @@ def main(argv):
     # === Config ===
     config = FLAGS.config
     workdir = pathlib.Path(FLAGS.workdir)
-    training_run.check_length(config)
+    optimization.check_length(config)
     optimization.check(config.optimizer, config.strategy)
     check_fraction("config.loss.label_smoothing", config.loss.label_smoothing)
-    training_run.check_workdir(workdir, config)
+    run_folder.check_workdir(workdir, config)
     keras.utils.set_random_seed(config.seed)
 
     # === Strategy ===
-    strategy = training_run.strategy(config.strategy)
+    strategy = strategies.strategy(config.strategy)
 
     # === Data ===
-    sources = training_run.load_sources(config)
-    training_run.check_bad_files(config.data)
+    sources = run_data.load_sources(config)
+    run_data.check_bad_files(config.data)
     skip_unreadable = config.data.bad_files == "skip"
     recipe = find_recipe(config.modality).from_source(
         sources["train"], skip_unreadable, **config.data.recipe
     )
-    sources = training_run.readable_sources(sources, recipe, config.data, workdir)
-    first_epoch = training_run.epochs_done(workdir)
+    sources, skipped = run_data.readable_sources(sources, recipe, config.data)
+    first_epoch = checkpoints.epochs_done(workdir)
     train = recipe.train_dataset(
         sources["train"],
         batch_size=config.batch_size,
@@ -75,7 +79,7 @@ def main(argv):
         **config.data.augmentation,
     )
     steps_per_epoch = recipe.steps_per_epoch(sources["train"], config.batch_size)
-    epochs = training_run.num_epochs(config, steps_per_epoch)
+    epochs = optimization.num_epochs(config, steps_per_epoch)
     # Several clips of an example are for the test alone.
     one_clip = recipe.with_one_clip()
     validation = one_clip.eval_dataset(
@@ -85,14 +89,14 @@ def main(argv):
         sources["test"], batch_size=config.batch_size, one_hot=True
     )
     classes, multi_label = sources["train"].classes, sources["train"].multi_label
-    training_run.describe(sources, recipe)
-    duplicates = training_run.find_duplicates(sources, config.data)
+    run_data.describe(sources, recipe)
+    duplicates = run_data.find_duplicates(sources, config.data)
 
     # === Model ===
     with strategy.scope():
-        with training_run.section("adapter"):
+        with command_line.section("adapter"):
             adapter = build_adapter(recipe, config.adapter)
-        with training_run.section("model"):
+        with command_line.section("model"):
             backbone = kp.PerceiverBackbone(adapter, **config.model)
         model = kp.PerceiverClassifier(backbone, len(classes), multi_label=multi_label)
 
@@ -107,13 +111,13 @@ def main(argv):
 
     # === Callbacks ===
     callbacks = [
-        training_run.EpochSeconds(),
+        run_folder.EpochSeconds(),
         keras.callbacks.TerminateOnNaN(),
         keras.callbacks.CSVLogger(workdir / "history.csv", append=True),
         keras.callbacks.TensorBoard(workdir / "tensorboard"),
         *optimization.callbacks(config.optimizer),
         # Last, so that an epoch which counts as done has been logged.
-        training_run.Checkpoints(workdir),
+        checkpoints.Checkpoints(workdir),
     ]
 
     # === Fit ===
@@ -129,10 +133,11 @@ def main(argv):
         "items": items,
         **recipe.get_config(),
     }
-    training_run.claim(workdir, config, data)
-    training_run.report_duplicates(duplicates, workdir)
-    training_run.restore(model, workdir)
-    with training_run.readable_errors(recipe, sources):
+    run_folder.claim(workdir, config, data)
+    run_folder.report_lines(workdir, "skipped.txt", skipped)
+    run_folder.report_lines(workdir, "duplicates.txt", duplicates)
+    checkpoints.restore(model, workdir)
+    with run_data.readable_errors(recipe, sources):
         if first_epoch < epochs:
             model.fit(
                 train,
@@ -144,11 +149,11 @@ def main(argv):
             )
         # If weights are averaged, those of a checkpoint are not.
         model.optimizer.finalize_variable_values(model.trainable_variables)
-        history = training_run.history(workdir)
-        training_run.check_finite(history)
+        history = run_folder.history(workdir)
+        run_folder.check_finite(history)
 
     # === Report ===
-    with training_run.readable_errors(recipe, sources):
+    with run_data.readable_errors(recipe, sources):
         scores = objectives.final_scores(
             model, history, validation, test, recipe.num_eval_clips
         )
@@ -191,7 +196,7 @@ def main(argv):
             "python": platform.python_version(),
         },
     }
-    training_run.write_json(workdir / "metrics.json", metrics)
+    run_folder.write_json(workdir / "metrics.json", metrics)
     if multi_label:
         known = metrics["test_map_classes"]
         score = objectives.map_sentence(metrics["test_map"], known, len(classes))
@@ -218,4 +223,7 @@ def main(argv):
 
 
 if __name__ == "__main__":
-    app.run(training_run.sentences(main), flags_parser=training_run.parse_flags)
+    app.run(
+        command_line.sentences(main, "Interrupted; the same command resumes."),
+        flags_parser=command_line.parse_flags,
+    )

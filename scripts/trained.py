@@ -1,11 +1,8 @@
 """A trained model, the recipe of its inputs and the names of its classes."""
 
-import argparse
 import json
 import os
 import pathlib
-import sys
-import warnings
 from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -132,27 +129,3 @@ def _logits(probabilities, multi_label):
     if multi_label:
         logits -= np.log(np.maximum(1 - probabilities, smallest))
     return logits
-
-
-class Parser(argparse.ArgumentParser):
-    """A parser whose errors are a sentence and exit status 2, as all others here."""
-
-    def error(self, message):
-        print(f"error: {message[:1].upper()}{message[1:]}", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def run(main):
-    """Runs a script; foreseen errors end it with their sentence alone.
-
-    The environment variable `KERAS_PERCEIVER_TRACEBACK=1` shows where they come from.
-    """
-    # Warnings of libraries belong to no user of a script; those of the pipelines do.
-    warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
-    try:
-        raise SystemExit(main())
-    except (ValueError, OSError, ImportError) as error:
-        if os.environ.get("KERAS_PERCEIVER_TRACEBACK"):
-            raise
-        print(f"error: {error}", file=sys.stderr)
-        raise SystemExit(2) from None

@@ -12,11 +12,11 @@ parts of its own stays undivided, and each training divides it.
 checks the SHA-256 of each file.
 """
 
+from command_line import Parser, run
 from pipelines.sources import SPLITS, load_own_splits, load_source
 from pipelines.sources.modalities import MODALITIES
+from pipelines.sources.record_index import WHOLE
 from pipelines.sources.record_writer import check_empty, verify_records, write_records
-from pipelines.sources.records import WHOLE
-from trained import Parser, run
 
 
 def main(arguments=None):

@@ -19,6 +19,7 @@ FLOORS = [
     ["attention"],
     ["reading"],
     ["blocks"],
+    ["cross_attention", "self_attention"],
     ["inputs.base", "inputs.patches"],
     ["inputs.array", "inputs.grid", "inputs.multimodal", "inputs.points"],
     ["inputs.audio", "inputs.image", "inputs.text", "inputs.video"],

@@ -5,7 +5,8 @@ import types
 import pytest
 import tensorflow as tf
 
-import training_run
+import run_data
+import run_folder
 from pipelines.duplicates import find_duplicates
 from pipelines.sources import SPLITS, load_source
 from pipelines.sources.record_writer import write_records
@@ -83,19 +84,19 @@ def test_arrays_have_none():
 def test_a_run_reports_them(folder, tmp_path, capsys):
     sources = load(f"folder:{folder}")
     data = types.SimpleNamespace(check_duplicates=True)
-    lines = training_run.find_duplicates(sources, data)
+    lines = run_data.find_duplicates(sources, data)
     pair = f"{folder}/test/b/2.txt = {folder}/train/a/1.txt"
     assert lines == [f"test: {pair}"]
     assert capsys.readouterr().out == (
         f"1 of 7 test items are also in training (e.g. {pair})\n"
     )
-    training_run.report_duplicates(lines, tmp_path)
+    run_folder.report_lines(tmp_path, "duplicates.txt", lines)
     report = tmp_path / "report" / "duplicates.txt"
     assert report.read_text() == f"test: {pair}\n"
 
 
 def test_a_run_may_leave_it(folder, tmp_path):
     data = types.SimpleNamespace(check_duplicates=False)
-    lines = training_run.find_duplicates(load(f"folder:{folder}"), data)
-    training_run.report_duplicates(lines, tmp_path)
+    lines = run_data.find_duplicates(load(f"folder:{folder}"), data)
+    run_folder.report_lines(tmp_path, "duplicates.txt", lines)
     assert lines is None and not (tmp_path / "report").exists()

@@ -10,7 +10,7 @@ import pytest
 
 import baselines
 import results
-import training_run
+import run_folder
 
 ROOT = pathlib.Path(__file__).parent.parent
 METRICS = {
@@ -35,9 +35,9 @@ def finish(workdir, task, metrics=METRICS, measured=BASELINES):
     """Writes what a finished run of a task leaves behind."""
     workdir.mkdir(parents=True)
     config = importlib.import_module(f"configs.{task}").get_config()
-    training_run.claim(workdir, config, {})
-    training_run.write_json(workdir / "metrics.json", metrics)
-    training_run.write_json(workdir / "baselines.json", measured)
+    run_folder.claim(workdir, config, {})
+    run_folder.write_json(workdir / "metrics.json", metrics)
+    run_folder.write_json(workdir / "baselines.json", measured)
 
 
 @pytest.fixture

@@ -21,12 +21,13 @@ import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
+import command_line
 import evaluate
 import keras_perceiver as kp
 import predict
 import results
+import run_data
 import train
-import training_run
 from pipelines.image import ImageRecipe
 from pipelines.sources import load_source
 from trained import load_trained, probabilities
@@ -110,8 +111,8 @@ def run_here(*args, **kwargs):
             delattr(train.FLAGS, name)  # An override of the run before.
     # Where config flags look for overrides.
     with mock.patch.object(sys, "argv", argv):
-        remaining = training_run.parse_flags(argv)
-        training_run.sentences(train.main)(remaining)
+        remaining = command_line.parse_flags(argv)
+        command_line.sentences(train.main)(remaining)
 
 
 def weights(workdir):
@@ -285,7 +286,7 @@ def test_a_duplicate_is_reported(tmp_path, pictures):
         for split in ("train", "validation", "test")
     }
     data = types.SimpleNamespace(check_duplicates=True)
-    lines = training_run.find_duplicates(sources, data)
+    lines = run_data.find_duplicates(sources, data)
     assert len(lines) == 40 + 20
     for line in lines:
         twin, original = line.partition(": ")[2].split(" = ")
@@ -306,11 +307,11 @@ def test_the_limit_of_skipped_files_is_a_part_of_all_data(tmp_path, pictures):
         for split in ("train", "validation", "test")
     }
     # One of 40 is 2.5%; of any part alone it would be more than 3%.
-    kept = training_run.readable_sources(sources, recipe, skipping(0.03), tmp_path)
+    kept, skipped = run_data.readable_sources(sources, recipe, skipping(0.03))
     assert sum(source.num_items for source in kept.values()) == 39
-    assert str(broken) in (tmp_path / "report" / "skipped.txt").read_text()
+    assert len(skipped) == 1 and str(broken) in skipped[0]
     with pytest.raises(ValueError, match="2.0% of all 40 items cannot be read"):
-        training_run.readable_sources(sources, recipe, skipping(0.02), tmp_path)
+        run_data.readable_sources(sources, recipe, skipping(0.02))
 
 
 def test_a_part_without_a_file_that_can_be_read(tmp_path, pictures):
@@ -324,7 +325,26 @@ def test_a_part_without_a_file_that_can_be_read(tmp_path, pictures):
         for split in ("test", "train")
     }
     with pytest.raises(ValueError, match="No test item can be read.*Cannot decode"):
-        training_run.readable_sources(sources, recipe, skipping(0.9), tmp_path)
+        run_data.readable_sources(sources, recipe, skipping(0.9))
+
+
+def test_a_run_lists_what_it_skips(tmp_path, pictures, capsys):
+    shutil.copytree(pictures, tmp_path / "pictures")
+    broken = tmp_path / "pictures" / "above" / "7.png"
+    broken.write_bytes(b"text")
+    run_here(
+        tmp_path / "run",
+        tmp_path / "pictures",
+        "--config.epochs=1",
+        "--config.data.bad_files=skip",
+        "--config.data.max_skipped_fraction=0.03",
+    )
+    assert "Skipped 1 of 40 items, e.g. " in capsys.readouterr().out
+    (line,) = (tmp_path / "run" / "report" / "skipped.txt").read_text().splitlines()
+    assert str(broken) in line
+    metrics = json.loads((tmp_path / "run" / "metrics.json").read_text())
+    counts = [metrics[f"{part}_items"] for part in ("train", "validation", "test")]
+    assert sum(counts) == 39
 
 
 def test_mixed_precision_lamb_and_a_mirrored_strategy(tmp_path, pictures):

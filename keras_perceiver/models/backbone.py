@@ -7,7 +7,7 @@ import keras
 import keras_hub
 
 from keras_perceiver import presets as presets_lib
-from keras_perceiver.blocks import CrossAttention
+from keras_perceiver.cross_attention import CrossAttention
 from keras_perceiver.encoder import (
     LatentArray,
     LatentBlock,

@@ -8,8 +8,8 @@ import tensorflow as tf
 
 from pipelines.checks import check_integer
 from pipelines.errors import reason
+from pipelines.sources.record_index import read_index
 from pipelines.sources.record_schema import INDEX, label_numbers, serialize
-from pipelines.sources.records import read_index
 
 
 def write_records(sources, folder, *, modality, num_shards=16, name=None):
