@@ -11,7 +11,7 @@ from keras import ops
 from keras_perceiver.dropout import WeightDropout
 from keras_perceiver.initializers import fresh, projection_initializer
 from keras_perceiver.serialization import serializable
-from keras_perceiver.streaming import CHUNK_BYTES, attend, choose_chunk
+from keras_perceiver.streaming import CHUNK_BYTES, CLOSED, attend, choose_chunk
 from keras_perceiver.validation import check_divides, check_positive, check_rate
 
 _records = contextvars.ContextVar("keras_perceiver_attention_records", default=None)
@@ -281,10 +281,12 @@ def masked_softmax(scores, mask=None):
     """
     if keras.backend.standardize_dtype(scores.dtype) != "float64":
         scores = ops.cast(scores, "float32")
+    if scores.shape[-1] == 0:  # NumPy knows no highest of nothing.
+        return scores, scores
     if mask is None:
         return ops.softmax(scores, axis=-1), scores
     mask = ops.cast(mask, "bool")[:, None]
-    lowest = ops.cast(-1e30, scores.dtype)
+    lowest = ops.cast(CLOSED, scores.dtype)
     scores = ops.where(mask, scores, lowest)
     any_input = ops.any(mask, axis=-1, keepdims=True)
     weights = ops.softmax(scores, axis=-1)

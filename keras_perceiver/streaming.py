@@ -16,6 +16,8 @@ MIN_ROWS = 4
 # The exponential of no logit below it is large or small enough to lose digits, whatever
 # the sums over inputs are.
 SAFE_LOGIT = 40.0
+# The logit of an input that may not be attended to.
+CLOSED = -1e30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,11 +179,9 @@ class _Stream:
                 sums = part.byte_array.mix(scaled * part.keep)
                 normalizer = ops.sum(scaled / part.inverse, axis=-1, keepdims=True)
             # It is zero where there is nothing to attend to, and so are the sums.
-            is_open = normalizer > 0.0
-            normalizer = ops.where(is_open, normalizer, ops.ones_like(normalizer))
-            # Nor does the backward pass need one of them, which could overflow.
+            ones = ops.ones_like(normalizer)
+            normalizer = ops.where(normalizer > 0.0, normalizer, ones)
             log_sum = shift + ops.log(normalizer)
-            log_sum = ops.where(is_open, log_sum, ops.zeros_like(log_sum))
             return ops.concatenate([sums / normalizer, log_sum], axis=-1)
 
         return self._over_rows(step, inputs, self.byte_array.channels + 1)
@@ -296,7 +296,7 @@ class _Part:
         scores = self.byte_array.scores(rows)
         logits = scores * self.inverse
         if self.mask is not None:
-            logits = ops.where(self.mask, logits, ops.cast(-1e30, logits.dtype))
+            logits = ops.where(self.mask, logits, ops.cast(CLOSED, logits.dtype))
         return logits, scores
 
     def shift(self, rows):
@@ -307,12 +307,13 @@ class _Part:
         """
         zeros = ops.zeros_like(rows[..., :1])
         squares = ops.sum(ops.square(rows), axis=-1)
-        bound = ops.sqrt(ops.max(squares) * rows.shape[-1])
+        bound = ops.sqrt(ops.max(squares, initial=0.0) * rows.shape[-1])
 
         def highest():
             logits, _ = self.logits(_append(rows, zeros))
-            # Also of no inputs at all, which have no highest.
-            return ops.max(logits, axis=-1, keepdims=True, initial=-1e30)
+            highest = ops.max(logits, axis=-1, keepdims=True, initial=CLOSED)
+            # A row that may attend to nothing has none.
+            return ops.where(highest > CLOSED, highest, zeros)
 
         return ops.cond(bound < SAFE_LOGIT, lambda: zeros, highest)
 
