@@ -6,8 +6,9 @@ example is of each; else, 1 for each class that it has.
 
 import keras
 import numpy as np
+from sklearn.metrics import average_precision_score
 
-from trained import evaluate, predictions
+from trained import predictions
 
 
 def loss(multi_label, label_smoothing):
@@ -43,19 +44,12 @@ def average_precisions(labels, scores):
         float64 array (E,), NaN for a class without items.
     """
     columns = zip(np.asarray(labels, bool).T, np.asarray(scores).T, strict=True)
-    return np.array([_average_precision(*column) for column in columns])
-
-
-def _average_precision(is_positive, scores):
-    if not is_positive.any():
-        return np.nan
-    order = np.argsort(-scores, kind="stable")
-    is_positive, scores = is_positive[order], scores[order]
-    found = np.cumsum(is_positive)
-    # Items of one score come together: all count at the last of them.
-    last = np.flatnonzero(np.append(np.diff(scores) != 0, True))
-    precision = found[last] / (last + 1)
-    return float(precision @ np.diff(found[last], prepend=0) / found[-1])
+    return np.array(
+        [
+            average_precision_score(*column) if column[0].any() else np.nan
+            for column in columns
+        ]
+    )
 
 
 def mean_average_precision(labels, scores):
@@ -87,30 +81,48 @@ def final_scores(model, history, validation, test, num_clips=1):
     """How good a trained model is, in the words of `metrics.json`.
 
     Args:
-        model: compiled `kp.PerceiverClassifier`.
+        model: `kp.PerceiverClassifier`.
         history: dict, what `fit` logged.
         validation, test: `tf.data.Dataset` of batches (inputs, labels).
         num_clips: int, how many clips of each example the test has.
 
     Returns:
-        Dict with "test_loss", and "test_accuracy" and "validation_accuracy"; of a
-        multi-label model, "test_map", "validation_map", and "test_map_classes", the
-        number of classes with items in the test.
+        Dict with "test_loss", the cross-entropy of labels without smoothing, and
+        "test_accuracy" and "validation_accuracy"; of a multi-label model, "test_map",
+        "validation_map", and "test_map_classes", the number of classes with items in
+        the test.
     """
-    evaluated = evaluate(model, test, num_clips)
+    labels, rows = predictions(model, test, num_clips)
+    test_loss = cross_entropy(labels, rows, model.multi_label)
     if not model.multi_label:
+        right = labels.argmax(axis=-1) == rows.argmax(axis=-1)
         return {
-            "test_accuracy": evaluated["accuracy"],
-            "test_loss": evaluated["loss"],
+            "test_accuracy": float(np.mean(right)),
+            "test_loss": test_loss,
             "validation_accuracy": history["val_accuracy"][-1],
         }
-    test_map, test_classes = mean_average_precision(
-        *predictions(model, test, num_clips)
-    )
+    test_map, test_classes = mean_average_precision(labels, rows)
     validation_map, _ = mean_average_precision(*predictions(model, validation))
     return {
         "test_map": test_map,
         "test_map_classes": test_classes,
-        "test_loss": evaluated["loss"],
+        "test_loss": test_loss,
         "validation_map": validation_map,
     }
+
+
+def cross_entropy(labels, probabilities, multi_label):
+    """The mean cross-entropy of probabilities, which are no less than 1e-7.
+
+    Args:
+        labels: array (n, E).
+        probabilities: float array (n, E).
+        multi_label: bool; if so, the mean over classes, each by itself.
+
+    Returns:
+        float.
+    """
+    kind = keras.losses.CategoricalCrossentropy
+    if multi_label:
+        kind = keras.losses.BinaryCrossentropy
+    return float(kind()(labels, probabilities))

@@ -95,37 +95,3 @@ def predictions(model, dataset, num_clips=1):
         rows.append(probabilities(model, inputs, num_clips))
         labels.append(batch.numpy())
     return np.concatenate(labels), np.concatenate(rows)
-
-
-def evaluate(model, dataset, num_clips=1):
-    """The loss and the metrics of a compiled model.
-
-    Args:
-        model: compiled `kp.PerceiverClassifier`.
-        dataset: `tf.data.Dataset` of pairs, as `Recipe.eval_dataset` makes it.
-        num_clips: int, K, as for `probabilities`, which average over clips.
-
-    Returns:
-        Dict of floats, as `keras.Model.evaluate` has it.
-    """
-    if num_clips == 1:
-        return model.evaluate(dataset, verbose=0, return_dict=True)
-    model.reset_metrics()
-    losses, sizes, scores = [], [], {}
-    for inputs, labels in dataset:
-        rows = probabilities(model, inputs, num_clips)
-        logits = _logits(rows, model.multi_label)
-        losses.append(float(model.compute_loss(None, labels, logits)))
-        sizes.append(len(labels))
-        scores = model.compute_metrics(None, labels, logits)
-    scores = {name: float(value) for name, value in scores.items()}
-    return {**scores, "loss": float(np.average(losses, weights=sizes))}
-
-
-def _logits(probabilities, multi_label):
-    """Logits of which these are the probabilities."""
-    smallest = np.finfo(np.float32).tiny
-    logits = np.log(np.maximum(probabilities, smallest))
-    if multi_label:
-        logits -= np.log(np.maximum(1 - probabilities, smallest))
-    return logits

@@ -9,10 +9,10 @@ import tensorflow as tf
 
 import evaluate
 import keras_perceiver as kp
+import objectives
 import predict
 from sound_files import encode_sound, tone
 from test_train import pytestmark, run_here  # noqa: F401
-from trained import evaluate as evaluate_model
 from trained import probabilities
 
 
@@ -64,22 +64,36 @@ def test_probabilities_of_several_inputs(rng, multi_label):
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
-def test_evaluation_counts_an_example_once(model, clips):
+def test_final_scores_count_an_example_once(model, clips):
     clips, labels = clips
+    history = {"val_accuracy": [0.25, 0.5]}
 
-    def batches(inputs):
-        return tf.data.Dataset.from_tensor_slices((inputs, labels)).batch(2)
+    def scores(inputs, num_clips=1):
+        pairs = (inputs, np.eye(3, dtype="float32")[labels])
+        batches = tf.data.Dataset.from_tensor_slices(pairs).batch(2)
+        return objectives.final_scores(model, history, batches, batches, num_clips)
 
     rows = probabilities(model, clips, num_clips=4)
-    scores = evaluate_model(model, batches(clips), num_clips=4)
-    assert scores.keys() == {"loss", "accuracy"}
-    assert scores["accuracy"] == pytest.approx(np.mean(rows.argmax(axis=1) == labels))
+    found = scores(clips, num_clips=4)
+    accuracy = np.mean(rows.argmax(axis=1) == labels)
+    assert found.pop("test_accuracy") == pytest.approx(accuracy)
     loss = -np.log(rows[np.arange(5), labels]).mean()
-    assert scores["loss"] == pytest.approx(loss, rel=1e-5)
+    assert found.pop("test_loss") == pytest.approx(loss, rel=1e-5)
+    assert found == {"validation_accuracy": 0.5}
     # Copies of a clip say what the clip says.
-    alone = evaluate_model(model, batches(clips[:, 0]))
     copies = np.repeat(clips[:, :1], 4, axis=1)
-    assert evaluate_model(model, batches(copies), 4) == pytest.approx(alone, rel=1e-5)
+    assert scores(copies, 4) == pytest.approx(scores(clips[:, 0]), rel=1e-5)
+
+
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_cross_entropy_is_that_of_the_logits(multi_label, rng):
+    logits = rng.normal(size=(7, 4)).astype("float32")
+    labels = np.eye(4, dtype="float32")[rng.integers(0, 4, 7)]
+    normalize = keras.ops.sigmoid if multi_label else keras.ops.softmax
+    rows = normalize(logits).numpy()
+    expected = objectives.loss(multi_label, label_smoothing=0.0)(labels, logits)
+    found = objectives.cross_entropy(labels, rows, multi_label)
+    assert found == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_scripts_average_over_clips(tmp_path, capsys):
