@@ -2,14 +2,13 @@
 
 import dataclasses
 import math
-import numbers
 from typing import ClassVar
 
 import numpy as np
 import tensorflow as tf
 
 from pipelines import audio_files, audio_ops
-from pipelines.checks import check_choice, check_integer
+from pipelines.checks import check_choice, check_integer, check_range
 from pipelines.dataset import chain
 from pipelines.errors import read_first
 from pipelines.recipe import Recipe
@@ -94,8 +93,8 @@ class AudioRecipe(Recipe):
             )
         for name in ("num_mel_bins", "frame_length", "frame_step"):
             check_integer(name, of_mel[name], 1)
-        check_numbers(-math.inf, math.inf, mel_mean=self.mel_mean)
-        check_numbers(0, math.inf, mel_std=self.mel_std)
+        check_range(-math.inf, math.inf, mel_mean=self.mel_mean)
+        check_range(0, math.inf, mel_std=self.mel_std)
 
     @property
     def num_frames(self):
@@ -175,11 +174,11 @@ class AudioRecipe(Recipe):
             time_mask, frequency_mask: floats in [0, 1), the largest part of a
                 spectrogram that one of two stripes hides; 0 for waves.
         """
-        check_numbers(0, 1, speed=speed)
-        check_numbers(0, math.inf, shift_seconds=shift_seconds, gain_db=gain_db)
-        check_numbers(0, 1, time_mask=time_mask, frequency_mask=frequency_mask)
+        check_range(0, 1, speed=speed)
+        check_range(0, math.inf, shift_seconds=shift_seconds, gain_db=gain_db)
+        check_range(0, 1, time_mask=time_mask, frequency_mask=frequency_mask)
         if noise_db is not None:
-            check_numbers(-math.inf, math.inf, noise_db=noise_db)
+            check_range(-math.inf, math.inf, noise_db=noise_db)
         is_masked = time_mask > 0 or frequency_mask > 0
         if is_masked and self.representation == "wave":
             raise ValueError(
@@ -276,17 +275,6 @@ def check_wave(wave):
             f"Sounds must lie in [-1, 1]. Received: values from {low} to {high}"
         )
     return wave.astype(np.float32)
-
-
-def check_numbers(low, high, **values):
-    """Raises `ValueError` for a keyword that is no finite number in [low, high)."""
-    for name, value in values.items():
-        is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not is_number or not (low <= value < high and math.isfinite(value)):
-            raise ValueError(
-                f"`{name}` must be a finite number in [{low}, {high}). "
-                f"Received: {name}={value!r}"
-            )
 
 
 def look_at_sounds(source, skip_unreadable=False):

@@ -193,7 +193,7 @@ def compand(mu):
         mu: int, at least 1; 255 in G.711.
 
     Returns:
-        Function from example, with a wave in [-1, 1], to example.
+        Function from example to example. The wave may exceed [-1, 1], as noise does.
     """
 
     def apply(example):

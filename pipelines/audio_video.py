@@ -26,7 +26,8 @@ from pipelines.video import VideoRecipe
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AudioVideoRecipe(Recipe):
     """Clips and their sound: a dict with "video" as `VideoRecipe` makes it and "audio"
-    as `AudioRecipe` does. The sound begins when the clip does.
+    as `AudioRecipe` does. The sound begins when the clip does; if it is the longer of
+    the two, as much earlier as it takes not to outlast the video.
 
     Args:
         audio: `AudioRecipe`, or a dict of its fields.
@@ -166,10 +167,11 @@ class AudioVideoRecipe(Recipe):
         return f"{self.video.describe()}, with {self.audio.describe()}"
 
     def _cut(self, example):
-        """Keeps what is heard from the first frame of a clip on, or of each clip."""
+        """Keeps what is heard with a clip, or with each clip."""
         first = tf.cast(example["frames"][..., 0], tf.float32)
-        example = {**example, "start": first / example["frame_rate"]}
-        return audio_ops.cut(self.audio.num_samples)(example)
+        last_start = example["seconds"] - self.audio.num_samples / self.audio.rate
+        start = tf.minimum(first / example["frame_rate"], tf.maximum(last_start, 0.0))
+        return audio_ops.cut(self.audio.num_samples)({**example, "start": start})
 
 
 def _pace_by_sound(example):

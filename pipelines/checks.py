@@ -1,5 +1,6 @@
 """Argument checks that the pipelines share."""
 
+import math
 import numbers
 
 
@@ -54,27 +55,13 @@ def check_choice(name, value, choices):
         )
 
 
-def check_fraction(name, value):
-    """Raises a `ValueError` unless `value` is a number in [0, 1).
+def check_range(low, high, *, with_high=False, **values):
+    """Raises a `ValueError` for a keyword that is no finite number in a range.
 
     Args:
-        name: str, the argument's name for the message.
-        value: the value to check.
-
-    Raises:
-        ValueError: if `value` is no such number.
-    """
-    if not isinstance(value, numbers.Real) or not 0 <= value < 1:
-        raise ValueError(
-            f"`{name}` must be a number in [0, 1). Received: {name}={value!r}"
-        )
-
-
-def check_between(low, high, **values):
-    """Raises a `ValueError` for a keyword that is no number in [low, high].
-
-    Args:
-        low, high: numbers.
+        low: number, the lowest value allowed.
+        high: number that all values must be below.
+        with_high: bool, whether `high` itself is allowed too.
         **values: the values to check, by their names.
 
     Raises:
@@ -82,8 +69,10 @@ def check_between(low, high, **values):
     """
     for name, value in values.items():
         is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
-        if not is_number or not low <= value <= high:
+        is_inside = is_number and math.isfinite(value) and low <= value < high
+        if not is_inside and not (with_high and is_number and value == high):
+            end = "]" if with_high else ")"
             raise ValueError(
-                f"`{name}` must be a number in [{low}, {high}]. "
+                f"`{name}` must be a finite number in [{low}, {high}{end}. "
                 f"Received: {name}={value!r}"
             )

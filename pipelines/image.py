@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from pipelines.checks import check_between, check_choice, check_fraction, check_integer
+from pipelines.checks import check_choice, check_integer, check_range
 from pipelines.errors import read_first
 from pipelines.image_ops import (
     colour_jitter,
@@ -113,8 +113,11 @@ class ImageRecipe(Recipe):
             brightness=brightness, contrast=contrast, saturation=saturation, hue=hue
         )
         check_integer("rand_augment_layers", rand_augment_layers, 0)
-        check_between(
-            0, STRONGEST_MAGNITUDE, rand_augment_magnitude=rand_augment_magnitude
+        check_range(
+            0,
+            STRONGEST_MAGNITUDE,
+            with_high=True,
+            rand_augment_magnitude=rand_augment_magnitude,
         )
         check_integer("shift_pixels", shift_pixels, 0)
         if shift_pixels >= min(self.image_size):
@@ -187,8 +190,8 @@ def check_image_size(image_size):
 def check_colours(*, hue, **fractions):
     """Returns all strengths of a `colour_jitter`; `ValueError` for one that is none."""
     for name, value in fractions.items():
-        check_fraction(name, value)
-    check_between(0, 0.5, hue=hue)
+        check_range(0, 1, **{name: value})
+    check_range(0, 0.5, with_high=True, hue=hue)
     return {**fractions, "hue": hue}
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from pipelines.checks import check_choice, check_fraction, check_integer
+from pipelines.checks import check_choice, check_integer, check_range
 from pipelines.errors import read_first
 from pipelines.point_files import check_points
 from pipelines.point_ops import (
@@ -133,9 +133,9 @@ class PointsRecipe(Recipe):
                 recipe has a mask.
         """
         check_choice("rotation", rotation, ("none", *ROTATIONS))
-        check_fraction("scale", scale)
-        check_fraction("jitter_std", jitter_std)
-        check_fraction("dropout", dropout)
+        check_range(0, 1, scale=scale)
+        check_range(0, 1, jitter_std=jitter_std)
+        check_range(0, 1, dropout=dropout)
         repeat = not self.use_mask
         return [self._read()], [
             take_at_random(self.num_points, repeat),

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 import tensorflow as tf
 
-from pipelines.checks import check_fraction, check_integer
+from pipelines.checks import check_integer, check_range
 from pipelines.errors import read_first
 from pipelines.recipe import Recipe
 from pipelines.text_ops import crop, cut, mask_bytes, pad, to_ids
@@ -74,9 +74,9 @@ class TextRecipe(Recipe):
                 piece of it has; 1 for whole texts, as far as `length` allows.
             mask_rate: float in [0, 1), the part of the bytes hidden at random.
         """
-        check_fraction("mask_rate", mask_rate)
+        check_range(0, 1, mask_rate=mask_rate)
         if crop_fraction != 1:
-            check_fraction("crop_fraction", crop_fraction)
+            check_range(0, 1, crop_fraction=crop_fraction)
         return [to_ids()], [
             crop(self.length, crop_fraction),
             *([mask_bytes(mask_rate)] if mask_rate else []),

@@ -27,8 +27,8 @@ def probe():
 
     Returns:
         Function from example to example with "video_shape", int32 (frames, height,
-        width, channels), and "frame_rate", float32 frames per second: NaN for a
-        video in memory that has no "frame_rate" yet.
+        width, channels), "frame_rate", float32 frames per second: NaN for a video in
+        memory that has no "frame_rate" yet; and how many "seconds" that makes.
     """
 
     def apply(example):
@@ -37,7 +37,9 @@ def probe():
             frame_rate = example.get("frame_rate", tf.constant(np.nan, tf.float32))
         else:
             shape, frame_rate = video_files.probe(**_file(example))
-        return {**example, "video_shape": shape, "frame_rate": frame_rate}
+        seconds = tf.cast(shape[0], tf.float32) / frame_rate
+        probed = {"video_shape": shape, "frame_rate": frame_rate, "seconds": seconds}
+        return {**example, **probed}
 
     return apply
 

@@ -33,7 +33,7 @@ import run_folder
 import strategies
 from adapters import build_adapter
 from keras_perceiver import visualize
-from pipelines.checks import check_fraction
+from pipelines.checks import check_range
 from pipelines.recipes import find_recipe, save_recipe
 from pipelines.sources import part
 from trained import probabilities
@@ -52,7 +52,7 @@ def main(argv):
     workdir = pathlib.Path(FLAGS.workdir)
     optimization.check_length(config)
     optimization.check(config.optimizer, config.strategy)
-    check_fraction("config.loss.label_smoothing", config.loss.label_smoothing)
+    check_range(0, 1, **{"config.loss.label_smoothing": config.loss.label_smoothing})
     run_folder.check_workdir(workdir, config)
     keras.utils.set_random_seed(config.seed)
 

@@ -113,6 +113,25 @@ def test_several_evaluation_clips_and_their_sounds(folder):
     assert (np.diff(firsts) > 0.1).all()
 
 
+@pytest.mark.parametrize("seconds, last", [(1.0, 1.0), (2.0, 0.0), (3.0, 0.0)])
+def test_a_sound_longer_than_its_clip_does_not_outlast_the_video(folder, seconds, last):
+    recipe = dataclasses.replace(
+        RECIPE,
+        audio=AudioRecipe(rate=RATE, num_samples=round(seconds * RATE)),
+        video=dataclasses.replace(RECIPE.video, num_frames=1),
+        num_eval_clips=2,
+    )
+    ((batch, _),) = recipe.eval_dataset(source_of(folder, "test"), batch_size=100)
+    clips = batch["audio"][0].numpy()
+    _, sound = clip()  # Of 2 s, whose last frame is shown at 1.9 s.
+    for found, start in zip(clips, (0.0, last), strict=True):
+        expected = np.zeros(len(found), np.float32)
+        heard = sound[round(start * RATE) :][: len(found)]
+        expected[: len(heard)] = heard
+        expected /= np.sqrt(np.mean(expected**2))
+        np.testing.assert_allclose(found, expected, atol=0.02)
+
+
 def test_fields_are_found_from_the_videos(folder):
     recipe = AudioVideoRecipe.from_source(
         source_of(folder), audio={"rate": None}, video={"num_frames": 5}

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from pipelines.checks import check_fraction, check_seed
+from pipelines.checks import check_range, check_seed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +29,7 @@ class SplitRule:
     def __post_init__(self):
         check_seed(self.seed)
         for field in ("validation_fraction", "test_fraction"):
-            check_fraction(field, getattr(self, field))
+            check_range(0, 1, **{field: getattr(self, field)})
 
 
 class NoSuchSplit(ValueError):
