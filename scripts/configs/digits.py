@@ -10,7 +10,7 @@ from configs import image
 
 def get_config():
     config = image.get_config()
-    config.epochs = 30
+    config.epochs = 45
     config.data.source = "builtin:mnist5k"
     config.data.validation_fraction = 0.05
     # The highest of 6 bands, 14, is the Nyquist rate of 28 pixels.
