@@ -285,9 +285,9 @@ def test_wrong_fields(fields, sentence):
     "augmentation, sentence",
     [
         ({"shift_pixels": 16}, "`shift_pixels` must be less than both sides"),
-        ({"brightness": 1.0}, "`brightness` must be a number in"),
-        ({"contrast": "much"}, "`contrast` must be a number in"),
-        ({"hue": 0.7}, r"`hue` must be a number in \[0, 0.5\]"),
+        ({"brightness": 1.0}, "`brightness` must be a finite number in"),
+        ({"contrast": "much"}, "`contrast` must be a finite number in"),
+        ({"hue": 0.7}, r"`hue` must be a finite number in \[0, 0.5\]"),
     ],
 )
 def test_wrong_augmentation(augmentation, sentence):

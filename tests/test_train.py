@@ -240,7 +240,7 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
             "`config.model`: `num_heads` must divide `qk_dim`",
         ),
         (["--config.optimizer.schedule=linear"], "schedule` must be one of"),
-        (["--config.loss.label_smoothing=1.5"], "label_smoothing` must be a number in"),
+        (["--config.loss.label_smoothing=1.5"], "label_smoothing` must be a finite number in"),
         (["--config.data.augmentation.cutmix=-1.0"], "`cutmix` must be a non-negative"),
     ],
 )
