@@ -27,6 +27,8 @@ def get_config():
     recipe.video.value_range = (-4.0, 4.0)
     adapter.video.patch_size = None
     adapter.video.num_bands = 6
+    # Sounds are learned sooner, and would leave little to learn from pictures.
+    adapter.modality_dropout.audio = 0.5
     config.model.num_cross_heads = 2
     config.model.dropout_rate = 0.0
     return config
