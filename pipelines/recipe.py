@@ -109,7 +109,7 @@ class Recipe(abc.ABC):
         *,
         batch_size,
         seed,
-        start_epoch=0,
+        start_step=0,
         cache=False,
         skip_unreadable=False,
         one_hot=False,
@@ -123,7 +123,7 @@ class Recipe(abc.ABC):
             source: `Source` of the modality.
             batch_size: int, the number of examples in a batch.
             seed: int in [0, 2**32), for the order and the augmentation.
-            start_epoch: int, the epoch to begin with.
+            start_step: int, the batch to begin with, of all batches from epoch 0 on.
             cache: bool, whether the decoded examples stay in memory after the first
                 epoch.
             skip_unreadable: bool, whether items that cannot be read are replaced by
@@ -151,7 +151,7 @@ class Recipe(abc.ABC):
             batch_size=batch_size,
             ops=ops,
             seed=seed,
-            start_epoch=start_epoch,
+            start_step=start_step,
             cached_ops=cached_ops,
             inputs=self.inputs,
             mix=functools.partial(mix, mixup=mixup, cutmix=cutmix) if mixes else None,

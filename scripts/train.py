@@ -3,7 +3,8 @@
     python scripts/train.py --config=scripts/configs/digits.py --workdir=DIR \
         --config.KEY=VALUE ...
 
-The same command again resumes an interrupted run. DIR receives `metrics.json`,
+The same command again resumes a run that was stopped, at any moment and by whatever;
+`scripts/resuming.py` says how. DIR receives `metrics.json`,
 `model/` (a preset folder), `report/`, `history.csv`, `tensorboard/` and
 `checkpoints/`.
 """
@@ -28,6 +29,7 @@ import command_line
 import keras_perceiver as kp
 import objectives
 import optimization
+import resuming
 import run_data
 import run_folder
 import strategies
@@ -53,6 +55,7 @@ def main(argv):
     optimization.check_length(config)
     optimization.check(config.optimizer, config.strategy)
     check_range(0, 1, **{"config.loss.label_smoothing": config.loss.label_smoothing})
+    resuming.check(config.checkpoints)
     run_folder.check_workdir(workdir, config)
     keras.utils.set_random_seed(config.seed)
 
@@ -67,12 +70,13 @@ def main(argv):
         sources["train"], skip_unreadable, **config.data.recipe
     )
     sources, skipped = run_data.readable_sources(sources, recipe, config.data)
-    first_epoch = checkpoints.epochs_done(workdir)
+    checkpoint = checkpoints.newest(workdir)
+    step = checkpoint.step if checkpoint else 0
     train = recipe.train_dataset(
         sources["train"],
         batch_size=config.batch_size,
         seed=config.seed,
-        start_epoch=first_epoch,
+        start_step=step,
         cache=config.data.cache,
         skip_unreadable=skip_unreadable,
         one_hot=True,
@@ -108,23 +112,31 @@ def main(argv):
             loss=objectives.loss(multi_label, config.loss.label_smoothing),
             jit_compile=config.jit_compile,
         )
+        model.optimizer.build(model.trainable_variables)
+    resuming.check_space(workdir, model, config.checkpoints)
 
     # === Callbacks ===
+    log = run_folder.EpochLog(workdir, step // steps_per_epoch)
+    first_epoch, steps_done = resuming.position(step, steps_per_epoch, log.num_epochs)
+    timer = run_folder.EpochSeconds()
+    saving = resuming.Checkpoints(
+        workdir, config.checkpoints, steps_per_epoch, timer, checkpoint
+    )
     callbacks = [
-        run_folder.EpochSeconds(),
-        keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.CSVLogger(workdir / "history.csv", append=True),
+        timer,
+        resuming.DoneSteps(checkpoint, steps_done, validation, timer),
+        saving,
         keras.callbacks.TensorBoard(workdir / "tensorboard"),
         *optimization.callbacks(config.optimizer),
-        # Last, so that an epoch which counts as done has been logged.
-        checkpoints.Checkpoints(workdir),
+        # Last, so that an epoch which counts as done is so everywhere.
+        log,
     ]
 
     # === Fit ===
     print(
         f"Perceiver of {model.count_params():,} parameters reads {adapter.num_inputs:,}"
         f" inputs of {adapter.channels} channels; {epochs} epochs of "
-        f"{steps_per_epoch} steps, {first_epoch} of them done."
+        f"{steps_per_epoch} steps, {step} of {epochs * steps_per_epoch} steps done."
     )
     items = {split: source.num_items for split, source in sources.items()}
     data = {
@@ -136,8 +148,9 @@ def main(argv):
     run_folder.claim(workdir, config, data)
     run_folder.report_lines(workdir, "skipped.txt", skipped)
     run_folder.report_lines(workdir, "duplicates.txt", duplicates)
-    checkpoints.restore(model, workdir)
-    with run_data.readable_errors(recipe, sources):
+    if checkpoint:
+        resuming.restore(model, checkpoint)
+    with run_data.readable_errors(recipe, sources), saving.at_termination():
         if first_epoch < epochs:
             model.fit(
                 train,
@@ -147,10 +160,9 @@ def main(argv):
                 validation_data=validation,
                 callbacks=callbacks,
             )
-        # If weights are averaged, those of a checkpoint are not.
-        model.optimizer.finalize_variable_values(model.trainable_variables)
-        history = run_folder.history(workdir)
-        run_folder.check_finite(history)
+    # If weights are averaged, those of a checkpoint are not.
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    history = log.history()
 
     # === Report ===
     with run_data.readable_errors(recipe, sources):
@@ -224,6 +236,6 @@ def main(argv):
 
 if __name__ == "__main__":
     app.run(
-        command_line.sentences(main, "Interrupted; the same command resumes."),
+        command_line.sentences(main, "; the same command resumes"),
         flags_parser=command_line.parse_flags,
     )

@@ -15,12 +15,12 @@ import time
 import types
 from unittest import mock
 
-import h5py
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
+import checkpoints
 import command_line
 import evaluate
 import keras_perceiver as kp
@@ -116,15 +116,7 @@ def run_here(*args, **kwargs):
 
 
 def weights(workdir):
-    found = {}
-    (folder,) = (workdir / "checkpoints").glob("epoch_*")
-    with h5py.File(folder / "state.weights.h5") as file:
-        file.visititems(
-            lambda name, item: (
-                found.update({name: item[...]}) if hasattr(item, "shape") else None
-            )
-        )
-    return found
+    return checkpoints.newest(workdir).state()
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +157,7 @@ def test_the_same_command_again_trains_no_further(finished, pictures):
     metrics = json.loads((workdir / "metrics.json").read_text())
     again = run(workdir, pictures, *THREE_EPOCHS)
     assert again.returncode == 0, again.stderr
-    assert "3 of them done" in again.stdout
+    assert "9 of 9 steps done" in again.stdout
     for name, value in weights(workdir).items():
         np.testing.assert_array_equal(value, before[name])
     assert json.loads((workdir / "metrics.json").read_text()) == metrics
@@ -196,7 +188,7 @@ def test_other_data_in_the_same_folder_is_refused(finished, pictures, tmp_path):
 
 
 def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
-    first = tmp_path / "checkpoints" / "epoch_1"
+    first = tmp_path / "checkpoints" / "step_3"
     process = subprocess.Popen(
         command(tmp_path, pictures, *THREE_EPOCHS),
         stdout=subprocess.DEVNULL,
@@ -209,7 +201,7 @@ def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
         time.sleep(0.005)
     os.kill(process.pid, signal.SIGKILL)
     process.wait()
-    assert not (tmp_path / "checkpoints" / "epoch_3").exists()
+    assert not (tmp_path / "checkpoints" / "step_9").exists()
     resumed = run(tmp_path, pictures, *THREE_EPOCHS)
     assert resumed.returncode == 0, resumed.stderr
     expected = weights(finished[0])
@@ -271,7 +263,14 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(
         tmp_path / "run", pictures, "--config.optimizer.learning_rate=1e30"
     )
     assert status == 2
-    assert "The loss became" in error
+    assert re.search(
+        r"became .* at step \d+ \(epoch \d\), with a learning rate of .*; "
+        "(the last good checkpoint is |there is no checkpoint yet)",
+        error,
+    )
+    saved = checkpoints.newest(tmp_path / "run")
+    for value in saved.state().values() if saved else ():
+        assert np.isfinite(value).all()
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 

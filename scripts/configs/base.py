@@ -14,6 +14,12 @@ def get_config():
     config.strategy = "none"
     config.jit_compile = True
 
+    # What a run that is stopped goes on from: made at the end of each epoch's training,
+    # at SIGTERM, and every so many steps if that is given; the newest are kept.
+    config.checkpoints = checkpoints = config_dict.ConfigDict()
+    checkpoints.every_steps = config_dict.placeholder(int)
+    checkpoints.keep = 2
+
     # Where the data is, and how it is divided. A folder holds a folder for each class,
     # or a file labels.csv with the columns `file`, `labels` (several, with semicolons
     # between them) and perhaps `split`.
