@@ -8,6 +8,9 @@ import time
 import keras
 import numpy as np
 
+# What of a config may change while a run goes on: where it runs, not what it learns.
+PLACES = ("strategy", "data.service")
+
 
 def check_workdir(workdir, config):
     """Checks, before anything is computed, that the run can have its folder.
@@ -28,7 +31,8 @@ def check_workdir(workdir, config):
     file = workdir / "config.json"
     if file.exists():
         old, new = (_flat(c) for c in (json.loads(file.read_text()), _as_dict(config)))
-        changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        names = (old.keys() | new.keys()).difference(PLACES)
+        changed = sorted(name for name in names if old.get(name) != new.get(name))
         if changed:
             raise ValueError(
                 f"`--workdir` holds a run with another config, which differs in "

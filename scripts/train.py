@@ -6,6 +6,8 @@
 The same command again resumes an interrupted run. DIR receives `metrics.json`,
 `model/` (a preset folder), `report/`, `history.csv`, `tensorboard/` and
 `checkpoints/`.
+
+On several devices or machines: `--config.strategy`, and docs/training.md.
 """
 
 import os
@@ -53,11 +55,27 @@ def main(argv):
     optimization.check_length(config)
     optimization.check(config.optimizer, config.strategy)
     check_range(0, 1, **{"config.loss.label_smoothing": config.loss.label_smoothing})
+    strategies.check(config.strategy)
     run_folder.check_workdir(workdir, config)
-    keras.utils.set_random_seed(config.seed)
 
     # === Strategy ===
     strategy = strategies.strategy(config.strategy)
+    with strategies.lost_workers(strategy, f"the last checkpoint in {workdir}"):
+        run(config, workdir, strategy)
+
+
+def run(config, workdir, strategy):
+    """Trains as a config says.
+
+    Args:
+        config: the config, which `main` has checked.
+        workdir: path of the run's folder.
+        strategy: `tf.distribute.Strategy`. Of several workers the chief alone writes.
+    """
+    is_chief = strategies.is_chief(strategy)
+    strategies.check_batch_size(strategy, config.batch_size)
+    strategies.check_agreement(strategy, config=config.to_json_best_effort())
+    keras.utils.set_random_seed(config.seed)
 
     # === Data ===
     sources = run_data.load_sources(config)
@@ -68,6 +86,7 @@ def main(argv):
     )
     sources, skipped = run_data.readable_sources(sources, recipe, config.data)
     first_epoch = checkpoints.epochs_done(workdir)
+    strategies.check_agreement(strategy, epochs_in_workdir=first_epoch)
     train = recipe.train_dataset(
         sources["train"],
         batch_size=config.batch_size,
@@ -106,19 +125,22 @@ def main(argv):
                 config.optimizer, model.trainable_variables, epochs, steps_per_epoch
             ),
             loss=objectives.loss(multi_label, config.loss.label_smoothing),
-            jit_compile=config.jit_compile,
+            jit_compile=config.jit_compile and strategies.can_be_compiled(strategy),
         )
 
     # === Callbacks ===
     callbacks = [
         run_folder.EpochSeconds(),
         keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.CSVLogger(workdir / "history.csv", append=True),
-        keras.callbacks.TensorBoard(workdir / "tensorboard"),
         *optimization.callbacks(config.optimizer),
-        # Last, so that an epoch which counts as done has been logged.
-        checkpoints.Checkpoints(workdir),
     ]
+    if is_chief:
+        callbacks += [
+            keras.callbacks.CSVLogger(workdir / "history.csv", append=True),
+            keras.callbacks.TensorBoard(workdir / "tensorboard"),
+            # Last, so that an epoch which counts as done has been logged.
+            checkpoints.Checkpoints(workdir),
+        ]
 
     # === Fit ===
     print(
@@ -133,9 +155,11 @@ def main(argv):
         "items": items,
         **recipe.get_config(),
     }
-    run_folder.claim(workdir, config, data)
-    run_folder.report_lines(workdir, "skipped.txt", skipped)
-    run_folder.report_lines(workdir, "duplicates.txt", duplicates)
+    strategies.check_agreement(strategy, data=data)
+    if is_chief:
+        run_folder.claim(workdir, config, data)
+        run_folder.report_lines(workdir, "skipped.txt", skipped)
+        run_folder.report_lines(workdir, "duplicates.txt", duplicates)
     checkpoints.restore(model, workdir)
     with run_data.readable_errors(recipe, sources):
         if first_epoch < epochs:
@@ -146,13 +170,17 @@ def main(argv):
                 steps_per_epoch=steps_per_epoch,
                 validation_data=validation,
                 callbacks=callbacks,
+                verbose="auto" if is_chief else 0,
             )
         # If weights are averaged, those of a checkpoint are not.
         model.optimizer.finalize_variable_values(model.trainable_variables)
-        history = run_folder.history(workdir)
-        run_folder.check_finite(history)
+    if not is_chief:
+        strategies.wait_for_all(strategy)
+        return
 
     # === Report ===
+    history = run_folder.history(workdir)
+    run_folder.check_finite(history)
     with run_data.readable_errors(recipe, sources):
         scores = objectives.final_scores(
             model, history, validation, test, recipe.num_eval_clips
@@ -220,6 +248,7 @@ def main(argv):
         f"({1000 * (time.perf_counter() - start):.0f} ms)."
     )
     print(f"Report: {report}")
+    strategies.wait_for_all(strategy)
 
 
 if __name__ == "__main__":
