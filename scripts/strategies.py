@@ -17,6 +17,7 @@ import sys
 import tensorflow as tf
 
 from keras_perceiver.distribution import is_multi_worker, mend_keras
+from pipelines import service
 
 # The variables in which TPUs are named to TensorFlow.
 TPU_VARIABLES = ("TPU_NAME", "KUBE_GOOGLE_CLOUD_TPU_ENDPOINTS")
@@ -209,6 +210,36 @@ def is_chief(strategy):
     if "chief" in resolver.cluster_spec().jobs:
         return resolver.task_type == "chief"
     return resolver.task_id == 0
+
+
+def from_service(strategy, numbered, address):
+    """The batches that a tf.data service makes, for `fit`.
+
+    Args:
+        strategy: `tf.distribute.Strategy`.
+        numbered: `tf.data.Dataset`, what `Recipe.train_dataset` makes `for_service`.
+        address: string, "grpc://host:port" of the dispatcher.
+
+    Returns:
+        Data set of batches, of which each worker reads its part.
+    """
+    job = shared_token(strategy)
+    if not is_multi_worker(strategy):
+        return service.from_service(numbered, address, job=job)
+    resolver = strategy.cluster_resolver
+    cluster = resolver.cluster_spec()
+    is_worker_beside_chief = resolver.task_type == "worker" and "chief" in cluster.jobs
+    num_workers = sum(cluster.num_tasks(job) for job in cluster.jobs)
+    batches = service.from_service(
+        numbered,
+        address,
+        job=job,
+        reader=int(resolver.task_id) + is_worker_beside_chief,
+        num_readers=num_workers,
+    )
+    num_devices = strategy.num_replicas_in_sync // num_workers
+    batches = batches.map(lambda *batch: service.divide(batch, num_devices)).unbatch()
+    return strategy.distribute_datasets_from_function(lambda _: batches)
 
 
 def check_agreement(strategy, **values):

@@ -37,6 +37,7 @@ from adapters import build_adapter
 from keras_perceiver import visualize
 from pipelines.checks import check_range
 from pipelines.recipes import find_recipe, save_recipe
+from pipelines.service import check_address
 from pipelines.sources import part
 from trained import probabilities
 
@@ -56,6 +57,8 @@ def main(argv):
     optimization.check(config.optimizer, config.strategy)
     check_range(0, 1, **{"config.loss.label_smoothing": config.loss.label_smoothing})
     strategies.check(config.strategy)
+    if config.data.service is not None:
+        check_address("config.data.service", config.data.service)
     run_folder.check_workdir(workdir, config)
 
     # === Strategy ===
@@ -95,8 +98,11 @@ def run(config, workdir, strategy):
         cache=config.data.cache,
         skip_unreadable=skip_unreadable,
         one_hot=True,
+        for_service=config.data.service is not None,
         **config.data.augmentation,
     )
+    if config.data.service is not None:
+        train = strategies.from_service(strategy, train, config.data.service)
     steps_per_epoch = recipe.steps_per_epoch(sources["train"], config.batch_size)
     epochs = optimization.num_epochs(config, steps_per_epoch)
     # Several clips of an example are for the test alone.
