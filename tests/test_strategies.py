@@ -4,14 +4,25 @@ import contextlib
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import strategies
+from pipelines.audio import AudioRecipe
+from pipelines.image import ImageRecipe
+from pipelines.service import check_address, from_service
+from pipelines.sources import load_source
+from pipelines.sources.source import source_from_columns
+from sound_files import encode_sound, tone
+from test_train import command, pictures, pytestmark, run, weights  # noqa: F401
 
 ROOT = pathlib.Path(__file__).parent.parent
 PROGRAM = [sys.executable, str(ROOT / "tests" / "strategy_program.py")]
@@ -195,3 +206,203 @@ def test_a_batch_that_the_devices_cannot_share_is_refused():
     strategies.check_batch_size(Three, 12)
     with pytest.raises(ValueError, match="a multiple of the 3 devices"):
         strategies.check_batch_size(Three, 8)
+
+
+@pytest.fixture(scope="module")
+def service():
+    """The address of a tf.data service of two workers, in this process."""
+    servers = tf.data.experimental.service
+    with free_ports(3) as (port, *workers):
+        addresses = [f"localhost:{worker}" for worker in workers]
+    dispatcher = servers.DispatchServer(
+        servers.DispatcherConfig(port=port, worker_addresses=addresses)
+    )
+    started = [
+        servers.WorkerServer(
+            servers.WorkerConfig(f"localhost:{port}", address, port=worker)
+        )
+        for address, worker in zip(addresses, workers, strict=True)
+    ]
+    yield f"grpc://localhost:{port}"
+    del dispatcher, started
+
+
+@pytest.fixture(scope="module")
+def noise():
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (14, 4, 5, 1), dtype=np.uint8)
+    labels = rng.integers(0, 3, 14)
+    return source_from_columns(
+        {"image": images}, labels, classes=("a", "b", "c"), name="noise"
+    )
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"mixup": 0.5}, {"skip_unreadable": True, "cache": True}], ids=str
+)
+def test_a_data_service_makes_the_same_batches_in_the_same_order(
+    service, noise, settings
+):
+    def batches(**kwargs):
+        recipe = ImageRecipe(image_size=(4, 5), channels=1)
+        return recipe.train_dataset(
+            noise, batch_size=4, seed=3, start_epoch=1, **settings, **kwargs
+        )
+
+    def check(reader, num_readers):
+        read = from_service(
+            batches(for_service=True),
+            service,
+            job=f"{settings} {num_readers}",
+            reader=reader,
+            num_readers=num_readers,
+        )
+        part = slice(4 * reader // num_readers, 4 * (reader + 1) // num_readers)
+        found = list(read.take(len(expected)).as_numpy_iterator())
+        for one, other in zip(found, expected, strict=True):
+            for x, y in zip(one, other, strict=True):
+                np.testing.assert_array_equal(x, y[part])
+        checked.append(reader)
+
+    # More than three epochs of three steps.
+    expected = list(batches().take(10).as_numpy_iterator())
+    checked = []
+    check(0, 1)
+    together = [threading.Thread(target=check, args=(i, 2)) for i in range(2)]
+    for thread in together:
+        thread.start()
+    for thread in together:
+        thread.join(60)
+    assert sorted(checked) == [0, 0, 1]
+
+
+def test_a_data_service_that_is_not_there(noise):
+    with free_ports(1) as (port,):
+        address = f"grpc://localhost:{port}"
+    with pytest.raises(ValueError, match=f"dispatcher that runs.*{address}"):
+        check_address("config.data.service", address)
+    for wrong in ("localhost:5050", "grpc://5050", "grpc://localhost:many", ""):
+        with pytest.raises(ValueError, match="grpc://host:port. Received: "):
+            check_address("config.data.service", wrong)
+
+
+def test_what_python_decodes_no_data_service_can(service, tmp_path):
+    for name, frequency in (("low", 200.0), ("high", 900.0)):
+        (tmp_path / name).mkdir()
+        for i in range(5):
+            data = encode_sound(tone(400, 0.3, frequency), 4000, "wav", "pcm_s16le")
+            (tmp_path / name / f"{i}.wav").write_bytes(data)
+    source = load_source(f"folder:{tmp_path}", "train", modality="audio")
+    batches = AudioRecipe.from_source(source).train_dataset(
+        source, batch_size=2, seed=0, for_service=True
+    )
+    with pytest.raises(ValueError, match="a library of Python decodes"):
+        from_service(batches, service, job="python")
+
+
+# === The training script, in processes of its own ===
+# Without dropout, whose masks are each device's own.
+SCRIPT = ["--config.epochs=20", "--config.model.dropout_rate=0.0"]
+
+
+@pytest.fixture(scope="module")
+def one_device(tmp_path_factory, pictures):  # noqa: F811
+    """The folder of a run of one process."""
+    workdir = tmp_path_factory.mktemp("one") / "run"
+    done = run(workdir, pictures, *SCRIPT)
+    assert done.returncode == 0, done.stderr
+    return workdir
+
+
+def check_same_run(workdir, expected, limit):
+    one, other = (
+        json.loads((each / "metrics.json").read_text()) for each in (workdir, expected)
+    )
+    for name in ("test_accuracy", "validation_accuracy", "test_loss"):
+        assert one[name] == pytest.approx(other[name], abs=limit), name
+    assert one["epochs"] == other["epochs"] == 20
+    one, other = weights(workdir), weights(expected)
+    assert one.keys() == other.keys()
+    for name in one:
+        np.testing.assert_allclose(one[name], other[name], atol=limit, err_msg=name)
+
+
+def worker_commands(workdirs, pictures):  # noqa: F811
+    strategy = "--config.strategy=multiworker"
+    return [command(each, pictures, *SCRIPT, strategy) for each in workdirs]
+
+
+@pytest.mark.large
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_run_of_two_workers_that_loses_one(tmp_path, pictures, one_device, lost):  # noqa: F811
+    workdir, other = tmp_path / "run", tmp_path / "other"
+    commands = worker_commands([workdir, workdir], pictures)
+    processes = start_workers(commands)
+    deadline = time.monotonic() + 200
+    while not (workdir / "checkpoints" / "epoch_2").exists():
+        assert all(p.poll() is None for p in processes), finish(processes)
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    processes[lost].send_signal(signal.SIGKILL)
+    ends = finish(processes)
+    assert ends[lost][0] == -signal.SIGKILL
+    status, _, error = ends[1 - lost]
+    assert status == strategies.LOST_STATUS, error
+    assert "error: Another worker of this run is lost" in error
+    assert not (workdir / "metrics.json").exists()
+
+    # Who has other checkpoints has another folder.
+    for status, _, error in finish(
+        start_workers(worker_commands([workdir, other], pictures))
+    ):
+        assert status, error
+    assert not other.exists()
+
+    for status, _, error in finish(start_workers(commands)):
+        assert status == 0, error
+    check_same_run(workdir, one_device, 1e-5)
+
+
+@pytest.mark.large
+def test_three_workers_of_whom_the_chief_alone_writes(tmp_path, pictures, one_device):  # noqa: F811
+    workdirs = [tmp_path / name for name in ("chief", "second", "third")]
+    commands = worker_commands(workdirs, pictures)
+    commands = [[*each, "--config.batch_size=12"] for each in commands]
+    for status, _, error in finish(start_workers(commands)):
+        assert status == 0, error
+    assert [path.name for path in tmp_path.iterdir()] == ["chief"]
+    one = run(tmp_path / "one", pictures, *SCRIPT, "--config.batch_size=12")
+    assert one.returncode == 0, one.stderr
+    check_same_run(workdirs[0], tmp_path / "one", 1e-5)
+
+
+@pytest.mark.large
+def test_a_run_with_a_data_service_of_its_own_processes(tmp_path, pictures, one_device):  # noqa: F811
+    with free_ports(3) as (port, *workers):
+        addresses = [f"localhost:{worker}" for worker in workers]
+    script = [sys.executable, str(ROOT / "scripts" / "data_service.py")]
+    address = f"grpc://localhost:{port}"
+    parts = [["dispatcher", f"--port={port}", f"--workers={','.join(addresses)}"]]
+    parts += [
+        ["worker", f"--dispatcher={address}", f"--address={each}"] for each in addresses
+    ]
+    servers = []
+    try:
+        for part in parts:
+            servers.append(
+                subprocess.Popen([*script, *part], stdout=subprocess.PIPE, text=True)
+            )
+            assert servers[-1].stdout.readline().startswith("Ready: ")
+        service = f"--config.data.service={address}"
+        done = run(tmp_path / "one", pictures, *SCRIPT, service)
+        assert done.returncode == 0, done.stderr
+        check_same_run(tmp_path / "one", one_device, 0)
+        commands = worker_commands([tmp_path / "two"] * 2, pictures)
+        commands = [[*each, service] for each in commands]
+        for status, _, error in finish(start_workers(commands)):
+            assert status == 0, error
+        check_same_run(tmp_path / "two", one_device, 1e-5)
+    finally:
+        for server in servers:
+            server.kill()
+            server.communicate()
