@@ -6,13 +6,16 @@ in turn, so that all batches are those made without them, in the same order. Whe
 several processes train together, each reads its part of each batch.
 """
 
+import itertools
 import socket
 
 import tensorflow as tf
 
+from pipelines import python_ops
+
 PREFIX = "grpc://"
 TIMEOUT = 10  # Seconds to reach a dispatcher.
-# What only the process that made them can run.
+# Those of `python_ops` run in any process, others in the one that made them.
 PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
 
@@ -66,10 +69,10 @@ def from_service(numbered, address, *, job, reader=0, num_readers=1):
         part of each, if there are several.
 
     Raises:
-        ValueError: if making them takes functions of Python, as decoding by a library
-            of Python does.
+        ValueError: if making them takes functions of Python that are not called by
+            `python_ops.call`.
     """
-    _check_all_in_graph(numbered)
+    _check_functions(numbered)
     service = tf.data.experimental.service
     policy = service.ShardingPolicy.HINT
 
@@ -132,15 +135,15 @@ def divide(batch, count):
     )
 
 
-def _check_all_in_graph(dataset):
-    """Raises `ValueError` if a data set calls functions of this process."""
+def _check_functions(dataset):
+    """Raises `ValueError` if a data set calls functions of this process alone."""
     # No public name has the graph.
     graph = tf.compat.v1.GraphDef.FromString(dataset._as_serialized_graph().numpy())
     functions = [function.node_def for function in graph.library.function]
-    nodes = (node for nodes in [graph.node, *functions] for node in nodes)
-    if any(node.op in PYTHON_OPS for node in nodes):
-        raise ValueError(
-            "The tf.data service cannot make batches of items that a library of Python "
-            "decodes (files of video, sound and points). Train without it, or from "
-            "records of decoded items"
-        )
+    for node in itertools.chain(graph.node, *functions):
+        known = node.attr["token"].s.startswith(python_ops.PREFIX.encode())
+        if node.op in PYTHON_OPS and not known:
+            raise ValueError(
+                "The tf.data service cannot make batches by functions that only this "
+                f"process has, such as that of {node.name!r}"
+            )

@@ -124,6 +124,8 @@ def _is_address(text):
 
 
 def _multiworker():
+    # It would tell of each gradient that is added up.
+    tf.get_logger().setLevel("ERROR")
     try:
         return tf.distribute.MultiWorkerMirroredStrategy()
     except (RuntimeError, tf.errors.OpError) as error:
@@ -275,10 +277,13 @@ def _gather(strategy, number):
     """The numbers of all workers, a list of ints, the same on all of them."""
     if not is_multi_worker(strategy):
         return [number]
-    gather = tf.function(
-        lambda: strategy.run(lambda: tf.constant([number], tf.int64)),
-    )
-    return strategy.gather(gather(), axis=0).numpy().tolist()
+
+    @tf.autograph.experimental.do_not_convert
+    def own():
+        return tf.constant([number], tf.int64)
+
+    numbers = tf.function(lambda: strategy.run(own), autograph=False)()
+    return strategy.gather(numbers, axis=0).numpy().tolist()
 
 
 @contextlib.contextmanager

@@ -166,7 +166,8 @@ def run(config, workdir, strategy):
         run_folder.claim(workdir, config, data)
         run_folder.report_lines(workdir, "skipped.txt", skipped)
         run_folder.report_lines(workdir, "duplicates.txt", duplicates)
-    checkpoints.restore(model, workdir)
+    with strategy.scope():
+        checkpoints.restore(model, workdir)
     with run_data.readable_errors(recipe, sources):
         if first_epoch < epochs:
             model.fit(

@@ -286,17 +286,30 @@ def test_a_data_service_that_is_not_there(noise):
             check_address("config.data.service", wrong)
 
 
-def test_what_python_decodes_no_data_service_can(service, tmp_path):
+def test_a_data_service_decodes_by_libraries_of_python(service, tmp_path):
     for name, frequency in (("low", 200.0), ("high", 900.0)):
         (tmp_path / name).mkdir()
         for i in range(5):
             data = encode_sound(tone(400, 0.3, frequency), 4000, "wav", "pcm_s16le")
             (tmp_path / name / f"{i}.wav").write_bytes(data)
     source = load_source(f"folder:{tmp_path}", "train", modality="audio")
-    batches = AudioRecipe.from_source(source).train_dataset(
-        source, batch_size=2, seed=0, for_service=True
+    recipe = AudioRecipe.from_source(source)
+
+    def batches(**kwargs):
+        return recipe.train_dataset(source, batch_size=2, seed=0, **kwargs)
+
+    read = from_service(batches(for_service=True), service, job="sounds")
+    pairs = zip(read.take(5), batches().take(5), strict=True)
+    for (sounds, labels), (expected_sounds, expected_labels) in pairs:
+        np.testing.assert_array_equal(sounds, expected_sounds)
+        np.testing.assert_array_equal(labels, expected_labels)
+
+
+def test_functions_that_no_data_service_has(service):
+    batches = tf.data.Dataset.range(8).map(
+        lambda i: (i, tf.numpy_function(lambda i: i + 1, [i], tf.int64))
     )
-    with pytest.raises(ValueError, match="a library of Python decodes"):
+    with pytest.raises(ValueError, match="functions that only this process has"):
         from_service(batches, service, job="python")
 
 
@@ -324,6 +337,8 @@ def check_same_run(workdir, expected, limit):
     one, other = weights(workdir), weights(expected)
     assert one.keys() == other.keys()
     for name in one:
+        if limit and name.endswith("key/vars/1"):
+            continue  # The bias of keys, whose gradient is rounding alone.
         np.testing.assert_allclose(one[name], other[name], atol=limit, err_msg=name)
 
 
