@@ -11,11 +11,15 @@ import sys
 import threading
 import time
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from keras.src.backend.tensorflow import trainer as keras_trainer
+from keras.src.backend.tensorflow.optimizer import TFOptimizer
 
 import strategies
+from keras_perceiver import distribution
 from pipelines.audio import AudioRecipe
 from pipelines.image import ImageRecipe
 from pipelines.service import check_address, from_service
@@ -93,6 +97,15 @@ def difference(a, b):
     assert a.keys() == b.keys() and len(a) > 20
     assert {"loss", "val_accuracy", "test_accuracy"} <= a.keys()
     return max(np.abs(a[name] - b[name]).max() for name in a)
+
+
+def test_other_versions_of_keras_are_left_as_they_are(monkeypatch):
+    before = keras_trainer.reduce_per_replica, TFOptimizer._clip_gradients
+    for version in ("3.16.0", "3.14.9", "4.0.0"):
+        monkeypatch.setattr(keras, "__version__", version)
+        with pytest.warns(UserWarning, match=f"leaves {version} as it is"):
+            distribution.mend_keras()
+    assert before == (keras_trainer.reduce_per_replica, TFOptimizer._clip_gradients)
 
 
 def check_devices(folder, devices, *names):
