@@ -197,11 +197,10 @@ def check_batch_size(strategy, batch_size):
 def can_be_compiled(strategy):
     """Whether a whole training step can be one XLA program, as `jit_compile` has it.
 
-    That of several devices cannot, as they add up their gradients in it; and what TPUs
+    That of a strategy cannot, as devices add up their gradients in it; and what TPUs
     compute is compiled without it.
     """
-    is_tpu = isinstance(strategy, tf.distribute.TPUStrategy)
-    return strategy.num_replicas_in_sync == 1 and not is_tpu
+    return strategy is tf.distribute.get_strategy()
 
 
 def is_chief(strategy):
