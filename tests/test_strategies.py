@@ -299,13 +299,14 @@ def test_a_data_service_that_is_not_there(noise):
             check_address("config.data.service", wrong)
 
 
-def test_a_data_service_decodes_by_libraries_of_python(service, tmp_path):
+def check_sounds(service, folder):
+    """Has a service decode files by a library of Python."""
     for name, frequency in (("low", 200.0), ("high", 900.0)):
-        (tmp_path / name).mkdir()
+        (folder / name).mkdir(parents=True)
         for i in range(5):
             data = encode_sound(tone(400, 0.3, frequency), 4000, "wav", "pcm_s16le")
-            (tmp_path / name / f"{i}.wav").write_bytes(data)
-    source = load_source(f"folder:{tmp_path}", "train", modality="audio")
+            (folder / name / f"{i}.wav").write_bytes(data)
+    source = load_source(f"folder:{folder}", "train", modality="audio")
     recipe = AudioRecipe.from_source(source)
 
     def batches(**kwargs):
@@ -316,6 +317,10 @@ def test_a_data_service_decodes_by_libraries_of_python(service, tmp_path):
     for (sounds, labels), (expected_sounds, expected_labels) in pairs:
         np.testing.assert_array_equal(sounds, expected_sounds)
         np.testing.assert_array_equal(labels, expected_labels)
+
+
+def test_a_data_service_decodes_by_libraries_of_python(service, tmp_path):
+    check_sounds(service, tmp_path)
 
 
 def test_functions_that_no_data_service_has(service):
@@ -421,6 +426,7 @@ def test_a_run_with_a_data_service_of_its_own_processes(tmp_path, pictures, one_
                 subprocess.Popen([*script, *part], stdout=subprocess.PIPE, text=True)
             )
             assert servers[-1].stdout.readline().startswith("Ready: ")
+        check_sounds(address, tmp_path / "sounds")
         service = f"--config.data.service={address}"
         done = run(tmp_path / "one", pictures, *SCRIPT, service)
         assert done.returncode == 0, done.stderr
