@@ -113,6 +113,7 @@ class Recipe(abc.ABC):
         cache=False,
         skip_unreadable=False,
         one_hot=False,
+        for_service=False,
         mixup=0.0,
         cutmix=0.0,
         **augmentation,
@@ -129,6 +130,8 @@ class Recipe(abc.ABC):
             skip_unreadable: bool, whether items that cannot be read are replaced by
                 others of the same epoch; else they raise.
             one_hot: bool, whether labels are vectors.
+            for_service: bool, whether workers of the tf.data service make the batches,
+                as `pipelines.service.from_service` reads them.
             mixup: float, alpha of MixUp, after which labels are vectors; 0 is none.
             cutmix: float, alpha of CutMix, likewise; see `pipelines.mixing.mix`.
             **augmentation: as `training_ops` of the modality takes it.
@@ -156,6 +159,7 @@ class Recipe(abc.ABC):
             inputs=self.inputs,
             mix=functools.partial(mix, mixup=mixup, cutmix=cutmix) if mixes else None,
             skip_unreadable=skip_unreadable,
+            for_service=for_service,
         )
 
     def eval_dataset(self, source, *, batch_size, one_hot=False):

@@ -15,7 +15,9 @@ import numpy as np
 import tensorflow as tf
 
 import checkpoints
+import strategies
 from command_line import Terminated
+from keras_perceiver.distribution import is_multi_worker
 
 
 def check(config):
@@ -167,10 +169,25 @@ class Checkpoints(keras.callbacks.Callback):
         steps_per_epoch: int, batches of an epoch.
         timer: `EpochSeconds` of the run.
         resumed: `Checkpoint` that the run went on from, if any.
+        strategy: `tf.distribute.Strategy`, if any. Of several workers the chief writes,
+            but all collect the state, as the metrics' is spread over them.
+        is_chief: bool, whether this process is the one that writes.
     """
 
-    def __init__(self, workdir, config, steps_per_epoch, timer, resumed=None):
+    def __init__(
+        self,
+        workdir,
+        config,
+        steps_per_epoch,
+        timer,
+        resumed=None,
+        strategy=None,
+        is_chief=True,
+    ):
         super().__init__()
+        self._is_chief = is_chief
+        self._has_others = is_multi_worker(strategy)
+        self._is_any = strategies.any_worker(strategy)
         self._workdir = workdir
         self._config = config
         self._steps_per_epoch = steps_per_epoch
@@ -184,7 +201,8 @@ class Checkpoints(keras.callbacks.Callback):
         """Inside, SIGTERM ends the run as soon as nothing is left to save."""
 
         def terminate(signum, frame):
-            if self._step == self._saved_step:
+            # Several workers end together, after a step.
+            if self._step == self._saved_step and not self._has_others:
                 raise Terminated
             self._is_terminated = True
 
@@ -206,9 +224,10 @@ class Checkpoints(keras.callbacks.Callback):
             self._stop(f"The loss became {logs['loss']}")
         every = self._config.every_steps or self._steps_per_epoch
         is_due = step % every == 0 or step % self._steps_per_epoch == 0
-        if is_due or self._is_terminated:
+        is_terminated = self._is_any(self._is_terminated)
+        if is_due or is_terminated:
             self._save()
-        if self._is_terminated:
+        if is_terminated:
             raise Terminated
 
     def on_epoch_end(self, epoch, logs=None):
@@ -224,11 +243,13 @@ class Checkpoints(keras.callbacks.Callback):
         for array in state.values():
             if not np.isfinite(array).all():
                 self._stop("A weight, or a moment of it, became no finite number")
+        self._saved_step = self._step
+        if not self._is_chief:
+            return
         notes = {"step": self._step, "spent": self._timer.spent()}
         self._saved = checkpoints.save(
             self._workdir, self._step, state, notes, self._config.keep
         )
-        self._saved_step = self._step
 
     def _stop(self, what):
         rate = float(self.model.optimizer.learning_rate)

@@ -17,8 +17,11 @@ import durable
 # Files that this process has locked, which it leaves open to its end.
 _LOCKED = set()
 
+# What of a config may change while a run goes on: where it runs, not what it learns.
+PLACES = ("strategy", "data.service")
 
-def check_workdir(workdir, config):
+
+def check_workdir(workdir, config, is_chief=True):
     """Checks, before anything is computed, that the run can have its folder.
 
     A folder that exists is locked from then on, a new one from `claim` on.
@@ -26,6 +29,7 @@ def check_workdir(workdir, config):
     Args:
         workdir: path of the run's folder, which need not exist.
         config: the run's config.
+        is_chief: bool, whether this process is the one that writes to it.
 
     Raises:
         ValueError: where the folder cannot be written, or holds another run, or one
@@ -39,12 +43,13 @@ def check_workdir(workdir, config):
                 "`--workdir` must be a folder that can be written, and "
                 f"{str(path)!r} is none. Received: --workdir={workdir}"
             )
-    if existing == workdir:
+    if existing == workdir and is_chief:
         lock(workdir)
     file = workdir / "config.json"
     if file.exists():
         old, new = (_flat(c) for c in (json.loads(file.read_text()), _as_dict(config)))
-        changed = sorted(k for k in old.keys() | new.keys() if old.get(k) != new.get(k))
+        names = (old.keys() | new.keys()).difference(PLACES)
+        changed = sorted(name for name in names if old.get(name) != new.get(name))
         if changed:
             raise ValueError(
                 f"`--workdir` holds a run with another config, which differs in "

@@ -7,6 +7,8 @@ The same command again resumes a run that was stopped, at any moment and by what
 `scripts/resuming.py` says how. DIR receives `metrics.json`,
 `model/` (a preset folder), `report/`, `history.csv`, `tensorboard/` and
 `checkpoints/`.
+
+On several devices or machines: `--config.strategy`, and docs/training.md.
 """
 
 import os
@@ -37,6 +39,7 @@ from adapters import build_adapter
 from keras_perceiver import visualize
 from pipelines.checks import check_range
 from pipelines.recipes import find_recipe, save_recipe
+from pipelines.service import check_address
 from pipelines.sources import part
 from trained import probabilities
 
@@ -56,11 +59,30 @@ def main(argv):
     optimization.check(config.optimizer, config.strategy)
     check_range(0, 1, **{"config.loss.label_smoothing": config.loss.label_smoothing})
     resuming.check(config.checkpoints)
-    run_folder.check_workdir(workdir, config)
-    keras.utils.set_random_seed(config.seed)
+    strategies.check(config.strategy)
+    if config.data.service is not None:
+        check_address("config.data.service", config.data.service)
+    is_chief = strategies.is_chief(config.strategy)
+    run_folder.check_workdir(workdir, config, is_chief)
 
     # === Strategy ===
     strategy = strategies.strategy(config.strategy)
+    with strategies.lost_workers(strategy, f"the last checkpoint in {workdir}"):
+        run(config, workdir, strategy, is_chief)
+
+
+def run(config, workdir, strategy, is_chief):
+    """Trains as a config says.
+
+    Args:
+        config: the config, which `main` has checked.
+        workdir: path of the run's folder.
+        strategy: `tf.distribute.Strategy`.
+        is_chief: bool, whether this process writes to `workdir`.
+    """
+    strategies.check_batch_size(strategy, config.batch_size)
+    strategies.check_agreement(strategy, config=config.to_json_best_effort())
+    keras.utils.set_random_seed(config.seed)
 
     # === Data ===
     sources = run_data.load_sources(config)
@@ -72,6 +94,7 @@ def main(argv):
     sources, skipped = run_data.readable_sources(sources, recipe, config.data)
     checkpoint = checkpoints.newest(workdir)
     step = checkpoint.step if checkpoint else 0
+    strategies.check_agreement(strategy, steps_in_workdir=step)
     train = recipe.train_dataset(
         sources["train"],
         batch_size=config.batch_size,
@@ -80,8 +103,11 @@ def main(argv):
         cache=config.data.cache,
         skip_unreadable=skip_unreadable,
         one_hot=True,
+        for_service=config.data.service is not None,
         **config.data.augmentation,
     )
+    if config.data.service is not None:
+        train = strategies.from_service(strategy, train, config.data.service)
     steps_per_epoch = recipe.steps_per_epoch(sources["train"], config.batch_size)
     epochs = optimization.num_epochs(config, steps_per_epoch)
     # Several clips of an example are for the test alone.
@@ -110,7 +136,7 @@ def main(argv):
                 config.optimizer, model.trainable_variables, epochs, steps_per_epoch
             ),
             loss=objectives.loss(multi_label, config.loss.label_smoothing),
-            jit_compile=config.jit_compile,
+            jit_compile=config.jit_compile and strategies.can_be_compiled(strategy),
         )
         model.optimizer.build(model.trainable_variables)
     resuming.check_space(workdir, model, config.checkpoints)
@@ -118,19 +144,29 @@ def main(argv):
     # === Callbacks ===
     log = run_folder.EpochLog(workdir, step // steps_per_epoch)
     first_epoch, steps_done = resuming.position(step, steps_per_epoch, log.num_epochs)
+    strategies.check_agreement(strategy, epochs_in_workdir=[first_epoch, steps_done])
     timer = run_folder.EpochSeconds()
     saving = resuming.Checkpoints(
-        workdir, config.checkpoints, steps_per_epoch, timer, checkpoint
+        workdir,
+        config.checkpoints,
+        steps_per_epoch,
+        timer,
+        checkpoint,
+        strategy,
+        is_chief,
     )
     callbacks = [
         timer,
         resuming.DoneSteps(checkpoint, steps_done, validation, timer),
         saving,
-        keras.callbacks.TensorBoard(workdir / "tensorboard"),
         *optimization.callbacks(config.optimizer),
-        # Last, so that an epoch which counts as done is so everywhere.
-        log,
     ]
+    if is_chief:
+        callbacks += [
+            keras.callbacks.TensorBoard(workdir / "tensorboard"),
+            # Last, so that an epoch which counts as done is so everywhere.
+            log,
+        ]
 
     # === Fit ===
     print(
@@ -145,11 +181,14 @@ def main(argv):
         "items": items,
         **recipe.get_config(),
     }
-    run_folder.claim(workdir, config, data)
-    run_folder.report_lines(workdir, "skipped.txt", skipped)
-    run_folder.report_lines(workdir, "duplicates.txt", duplicates)
+    strategies.check_agreement(strategy, data=data)
+    if is_chief:
+        run_folder.claim(workdir, config, data)
+        run_folder.report_lines(workdir, "skipped.txt", skipped)
+        run_folder.report_lines(workdir, "duplicates.txt", duplicates)
     if checkpoint:
-        resuming.restore(model, checkpoint)
+        with strategy.scope():
+            resuming.restore(model, checkpoint)
     with run_data.readable_errors(recipe, sources), saving.at_termination():
         if first_epoch < epochs:
             model.fit(
@@ -159,12 +198,16 @@ def main(argv):
                 steps_per_epoch=steps_per_epoch,
                 validation_data=validation,
                 callbacks=callbacks,
+                verbose="auto" if is_chief else 0,
             )
     # If weights are averaged, those of a checkpoint are not.
     model.optimizer.finalize_variable_values(model.trainable_variables)
-    history = log.history()
+    if not is_chief:
+        strategies.wait_for_all(strategy)
+        return
 
     # === Report ===
+    history = log.history()
     with run_data.readable_errors(recipe, sources):
         scores = objectives.final_scores(
             model, history, validation, test, recipe.num_eval_clips
@@ -232,6 +275,7 @@ def main(argv):
         f"({1000 * (time.perf_counter() - start):.0f} ms)."
     )
     print(f"Report: {report}")
+    strategies.wait_for_all(strategy)
 
 
 if __name__ == "__main__":

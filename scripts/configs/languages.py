@@ -10,7 +10,7 @@ from configs import text
 
 def get_config():
     config = text.get_config()
-    config.epochs = 24
+    config.epochs = 40
     config.data.source = "builtin:languages"
     config.data.recipe.length = 128
     return config

@@ -12,7 +12,7 @@ from configs import audio_video
 
 def get_config():
     config = audio_video.get_config()
-    config.epochs = 20
+    config.epochs = 12
     config.batch_size = 64
     config.optimizer.learning_rate = 2e-3
     config.data.source = "builtin:seen_and_heard_digits"
