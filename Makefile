@@ -26,7 +26,7 @@ test: $(INSTALLED)
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/python -m pytest -n auto --dist loadfile
 
-# What takes minutes: raw video in bounded memory.
+# What takes minutes: raw video in bounded memory, a run killed at random moments.
 test-large: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -m large
 

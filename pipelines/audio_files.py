@@ -13,6 +13,8 @@ import av
 import numpy as np
 import tensorflow as tf
 
+from pipelines import python_ops
+
 # A file is cut off if it holds less than what its header states, but for this many
 # seconds and this part of it: headers round, and encoders fill up whole frames.
 _SLACK = (0.25, 0.01)
@@ -33,19 +35,19 @@ def probe(sound, *, is_path):
     Raises:
         tf.errors.InvalidArgumentError: if the file holds no sound; a sentence.
     """
-
-    def probe_file(sound):
-        with _open(sound, is_path) as stream:
-            seconds = _stated_seconds(stream)
-            if seconds is None:
-                frames = stream.container.decode(stream)
-                seconds = sum(frame.samples for frame in frames) / stream.rate
-            return np.int32(stream.rate), np.float32(seconds)
-
-    rate, seconds = tf.numpy_function(
-        probe_file, [sound], (tf.int32, tf.float32), stateful=False
+    rate, seconds = python_ops.call(
+        _probe_file, [sound], (tf.int32, tf.float32), is_path=is_path
     )
     return tf.ensure_shape(rate, ()), tf.ensure_shape(seconds, ())
+
+
+def _probe_file(sound, is_path):
+    with _open(sound, is_path) as stream:
+        seconds = _stated_seconds(stream)
+        if seconds is None:
+            frames = stream.container.decode(stream)
+            seconds = sum(frame.samples for frame in frames) / stream.rate
+        return np.int32(stream.rate), np.float32(seconds)
 
 
 def read(sound, rate, *, is_path):
@@ -64,13 +66,15 @@ def read(sound, rate, *, is_path):
             or ends early, as far as its format tells: an MP3 without a header of its
             length and an OGG do not. A sentence.
     """
-
-    def read_file(sound):
-        with _open(sound, is_path) as stream:
-            return _decode(stream, rate)
-
-    samples = tf.numpy_function(read_file, [sound], tf.float32, stateful=False)
+    samples = python_ops.call(
+        _read_file, [sound], tf.float32, rate=rate, is_path=is_path
+    )
     return tf.ensure_shape(samples, (None,))
+
+
+def _read_file(sound, rate, is_path):
+    with _open(sound, is_path) as stream:
+        return _decode(stream, rate)
 
 
 def resample(samples, rate, new_rate):

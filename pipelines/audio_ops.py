@@ -16,7 +16,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from pipelines import audio_files
+from pipelines import audio_files, python_ops
 from pipelines.seeds import op_seed
 
 # What is quieter is noise of the recording: the logarithm begins here.
@@ -368,11 +368,8 @@ def _resampled(audio, rate, new_rate):
     """Sound in memory, which mostly has the rate that is wanted."""
 
     def resample():
-        return tf.numpy_function(
-            lambda audio, rate: audio_files.resample(audio, rate, new_rate),
-            [audio, rate],
-            tf.float32,
-            stateful=False,
+        return python_ops.call(
+            audio_files.resample, [audio, rate], tf.float32, new_rate=new_rate
         )
 
     same = tf.equal(tf.cast(rate, tf.int32), new_rate)

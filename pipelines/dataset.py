@@ -2,8 +2,8 @@
 
 Examples pass through steps such as those of `image_ops`. All that is random follows
 from (seed, epoch, index of the example), or from the seed and the number of the batch,
-so a run that starts at epoch 7 sees just what a run from epoch 0 sees from its epoch 7
-on.
+so a run that starts at batch 700 sees just what a run from batch 0 sees from its batch
+700 on.
 
 Under a `tf.distribute` strategy of several workers that is given these batches, each
 worker makes all of them and takes its share (`AutoShardPolicy.DATA`), so that together
@@ -19,6 +19,7 @@ import os
 import tensorflow as tf
 
 from pipelines.checks import check_integer, check_seed
+from pipelines.service import shared
 
 # Examples that still hold the bytes of a file, or come out of files of many, are
 # shuffled this many at a time, so that they fit in memory; all others as a whole.
@@ -57,12 +58,13 @@ def train_batches(
     batch_size,
     ops,
     seed,
-    start_epoch=0,
+    start_step=0,
     cached_ops=(),
     shuffle_buffer=None,
     inputs="image",
     mix=None,
     skip_unreadable=False,
+    for_service=False,
     num_parallel_calls=NUM_PARALLEL_CALLS,
 ):
     """Shuffled full batches without end, `steps_per_epoch` of them in each epoch.
@@ -73,7 +75,7 @@ def train_batches(
         ops: sequence of functions from example to example, applied in turn. Examples
             carry a "seed", an int64 tensor of shape (2,), different in each epoch.
         seed: int in [0, 2**32).
-        start_epoch: int, the epoch to begin with.
+        start_step: int, the batch to begin with, of all batches from epoch 0 on.
         cached_ops: sequence of functions from example to example that use no seed,
             applied once; their results stay in memory for all epochs.
         shuffle_buffer: int, how many examples are shuffled at a time; None for all
@@ -84,6 +86,9 @@ def train_batches(
             labels); its seed is an int64 tensor of shape (2,), different in each batch.
         skip_unreadable: bool, whether examples that cannot be read are replaced by
             others of the same epoch; else they raise.
+        for_service: bool, whether these are for `service.from_service`, each of whose
+            workers reads all examples but processes those of its own batches alone
+            (all, if `skip_unreadable`). They are then pairs (number, batch).
         num_parallel_calls: int, how many examples are processed at a time.
 
     Returns:
@@ -96,7 +101,8 @@ def train_batches(
     num_steps = steps_per_epoch(source, batch_size)
     examples_per_epoch = num_steps * batch_size
     check_seed(seed)
-    check_integer("start_epoch", start_epoch, 0)
+    check_integer("start_step", start_step, 0)
+    start_epoch, steps_done = divmod(start_step, num_steps)
     if shuffle_buffer is not None:
         check_integer("shuffle_buffer", shuffle_buffer, 1)
     examples = source.dataset
@@ -129,7 +135,8 @@ def train_batches(
             # Within the epoch, so that each has all its batches whatever is lost.
             read = processed(seeded.repeat(2)).ignore_errors()
             seeded = read.concatenate(seeded.take(1).map(refuse))
-        return seeded.take(examples_per_epoch)
+        is_first = tf.cast(tf.equal(epoch, start_epoch), tf.int64)
+        return seeded.take(examples_per_epoch).skip(is_first * steps_done * batch_size)
 
     def process(epoch_seed, example):
         seeded = {**example, "seed": fold_in(epoch_seed, example["index"])}
@@ -146,16 +153,25 @@ def train_batches(
         return seeded.map(process, num_parallel_calls, deterministic=True)
 
     examples = tf.data.Dataset.range(start_epoch, tf.int64.max).flat_map(shuffled_epoch)
+    if for_service and not skip_unreadable:
+        groups = shared(examples.window(batch_size, drop_remainder=True))
+        examples = groups.flat_map(lambda *group: tf.data.Dataset.zip(group))
     if not skip_unreadable:
         examples = processed(examples)
     # Whole epochs of whole batches: no batch mixes two epochs.
     batches = examples.batch(batch_size, drop_remainder=True)
+    steps = tf.data.Dataset.range(start_step, tf.int64.max)
+    if for_service:
+        steps = shared(steps)
+        batches = shared(batches) if skip_unreadable else batches
     if mix is not None:
-        batches = batches.enumerate(start_epoch * num_steps).map(
+        batches = tf.data.Dataset.zip(steps, batches).map(
             lambda step, batch: mix(*batch, fold_in(batches_seed, step)),
             tf.data.AUTOTUNE,  # Of whole batches few are to be under way.
             deterministic=True,
         )
+    if for_service:
+        batches = tf.data.Dataset.zip(steps, batches)
     return (
         batches.apply(
             tf.data.experimental.assert_cardinality(tf.data.INFINITE_CARDINALITY)

@@ -12,6 +12,7 @@ many threads examples are read.
 
 import tensorflow as tf
 
+from pipelines import python_ops
 from pipelines.point_files import decode_points
 from pipelines.seeds import op_seed
 
@@ -33,12 +34,6 @@ def read_points(num_features, num_surface_points):
         Function from example to example with "points".
     """
 
-    def decode(encoded):
-        if not isinstance(encoded, bytes):  # Eagerly, it comes as an array.
-            encoded = encoded.item()
-        points = decode_points(encoded, num_surface_points)
-        return select_features(points, num_features)
-
     def apply(example):
         example = dict(example)
         if "points" in example:
@@ -50,12 +45,25 @@ def read_points(num_features, num_surface_points):
                 encoded = example.pop("encoded")
             else:
                 encoded = tf.io.read_file(example["path"])
-            points = tf.numpy_function(decode, [encoded], tf.float32)
+            points = python_ops.call(
+                _decode,
+                [encoded],
+                tf.float32,
+                num_features=num_features,
+                num_surface_points=num_surface_points,
+            )
         width = None if num_features is None else 3 + num_features
         example["points"] = tf.ensure_shape(points, (None, width))
         return example
 
     return apply
+
+
+def _decode(encoded, num_features, num_surface_points):
+    if not isinstance(encoded, bytes):  # Eagerly, it comes as an array.
+        encoded = encoded.item()
+    points = decode_points(encoded, num_surface_points)
+    return select_features(points, num_features)
 
 
 def select_features(points, num_features):

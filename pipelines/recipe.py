@@ -109,10 +109,11 @@ class Recipe(abc.ABC):
         *,
         batch_size,
         seed,
-        start_epoch=0,
+        start_step=0,
         cache=False,
         skip_unreadable=False,
         one_hot=False,
+        for_service=False,
         mixup=0.0,
         cutmix=0.0,
         **augmentation,
@@ -123,12 +124,14 @@ class Recipe(abc.ABC):
             source: `Source` of the modality.
             batch_size: int, the number of examples in a batch.
             seed: int in [0, 2**32), for the order and the augmentation.
-            start_epoch: int, the epoch to begin with.
+            start_step: int, the batch to begin with, of all batches from epoch 0 on.
             cache: bool, whether the decoded examples stay in memory after the first
                 epoch.
             skip_unreadable: bool, whether items that cannot be read are replaced by
                 others of the same epoch; else they raise.
             one_hot: bool, whether labels are vectors.
+            for_service: bool, whether workers of the tf.data service make the batches,
+                as `pipelines.service.from_service` reads them.
             mixup: float, alpha of MixUp, after which labels are vectors; 0 is none.
             cutmix: float, alpha of CutMix, likewise; see `pipelines.mixing.mix`.
             **augmentation: as `training_ops` of the modality takes it.
@@ -151,11 +154,12 @@ class Recipe(abc.ABC):
             batch_size=batch_size,
             ops=ops,
             seed=seed,
-            start_epoch=start_epoch,
+            start_step=start_step,
             cached_ops=cached_ops,
             inputs=self.inputs,
             mix=functools.partial(mix, mixup=mixup, cutmix=cutmix) if mixes else None,
             skip_unreadable=skip_unreadable,
+            for_service=for_service,
         )
 
     def eval_dataset(self, source, *, batch_size, one_hot=False):

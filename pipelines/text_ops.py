@@ -11,6 +11,7 @@ many threads examples are read.
 
 import tensorflow as tf
 
+from pipelines import python_ops
 from pipelines.seeds import op_seed
 from pipelines.text_files import MASK, PAD, encode
 
@@ -39,7 +40,7 @@ def to_ids():
             tf.size(ids) > 0,
             lambda: ids,
             lambda: tf.ensure_shape(
-                tf.numpy_function(_complain_of_empty, [], tf.int32), (None,)
+                python_ops.call(_complain_of_empty, [ids], tf.int32), (None,)
             ),
         )
         return example
@@ -47,7 +48,7 @@ def to_ids():
     return apply
 
 
-def _complain_of_empty():
+def _complain_of_empty(ids):
     raise ValueError("it is empty")
 
 

@@ -15,6 +15,8 @@ import av
 import numpy as np
 import tensorflow as tf
 
+from pipelines import python_ops
+
 # Seeking returns to the key frame before; over shorter gaps decoding on costs less.
 _SEEK_OVER = 64
 # As `tf.image.resize(antialias=True)` does it, without FFmpeg's faster roundings.
@@ -38,18 +40,18 @@ def probe(video, *, is_path):
     Raises:
         tf.errors.InvalidArgumentError: if there is no video in the file.
     """
-
-    def probe_file(video):
-        with _open(video, is_path) as reader:
-            return np.int32(reader.shape), np.float32(reader.frame_rate)
-
-    shape, frame_rate = tf.numpy_function(
-        probe_file,
+    shape, frame_rate = python_ops.call(
+        _probe_file,
         [tf.convert_to_tensor(video)],
         (tf.int32, tf.float32),
-        stateful=False,
+        is_path=is_path,
     )
     return tf.ensure_shape(shape, (4,)), tf.ensure_shape(frame_rate, ())
+
+
+def _probe_file(video, is_path):
+    with _open(video, is_path) as reader:
+        return np.int32(reader.shape), np.float32(reader.frame_rate)
 
 
 def read(video, positions, box, *, size, channels, is_path):
@@ -71,23 +73,25 @@ def read(video, positions, box, *, size, channels, is_path):
         tf.errors.InvalidArgumentError: if the file cannot be decoded or ends before
             the frames that it should have.
     """
-
-    def read_file(video, positions, box):
-        wanted, where = np.unique(positions, return_inverse=True)
-        with _open(video, is_path) as reader:
-            shown = reader.frames_at(wanted.tolist())
-            fit = _Fit(reader, box.tolist(), size, _PIXELS[channels])
-            frames = np.stack([fit(frame) for frame in shown])
-        frames = frames.reshape(-1, *size, channels)
-        return frames[where.reshape(positions.shape)]
-
-    frames = tf.numpy_function(
-        read_file,
+    frames = python_ops.call(
+        _read_file,
         [tf.convert_to_tensor(video), positions, box],
         tf.uint8,
-        stateful=False,
+        size=tuple(size),
+        channels=channels,
+        is_path=is_path,
     )
     return tf.ensure_shape(frames, (*positions.shape, *size, channels))
+
+
+def _read_file(video, positions, box, size, channels, is_path):
+    wanted, where = np.unique(positions, return_inverse=True)
+    with _open(video, is_path) as reader:
+        shown = reader.frames_at(wanted.tolist())
+        fit = _Fit(reader, box.tolist(), size, _PIXELS[channels])
+        frames = np.stack([fit(frame) for frame in shown])
+    frames = frames.reshape(-1, *size, channels)
+    return frames[where.reshape(positions.shape)]
 
 
 @contextlib.contextmanager

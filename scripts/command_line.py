@@ -7,6 +7,7 @@ import functools
 import os
 import re
 import runpy
+import signal
 import sys
 import warnings
 
@@ -80,29 +81,42 @@ def section(name):
         raise ValueError(f"`config.{name}`: {error}") from error
 
 
-def sentences(main, interrupted="Interrupted."):
+class Terminated(BaseException):
+    """SIGTERM has come, by which a system asks a program to end."""
+
+
+def sentences(main, afterwards=""):
     """A `main` whose foreseen errors end the program with their sentence alone.
 
     The environment variable `KERAS_PERCEIVER_TRACEBACK=1` shows where they come from.
 
     Args:
         main: callable.
-        interrupted: string, what to say where the user ends the program.
+        afterwards: string, what to add where a user or the system ends the program.
     """
+
+    def terminate(signum, frame):
+        raise Terminated
 
     @functools.wraps(main)
     def wrapped(*arguments):
         # Where in the code a warning comes from is of no use to a user of a script.
         warnings.formatwarning = lambda message, *_: f"warning: {message}\n"
+        before = signal.signal(signal.SIGTERM, terminate)
         try:
             return main(*arguments)
         except KeyboardInterrupt:
-            print(f"\n{interrupted}", file=sys.stderr)
-            raise SystemExit(130) from None
+            print(f"\nInterrupted{afterwards}.", file=sys.stderr)
+            raise SystemExit(128 + signal.SIGINT) from None
+        except Terminated:
+            print(f"\nTerminated{afterwards}.", file=sys.stderr)
+            raise SystemExit(128 + signal.SIGTERM) from None
         except (ValueError, OSError, ImportError) as error:
             if os.environ.get("KERAS_PERCEIVER_TRACEBACK"):
                 raise
             exit_with(str(error))
+        finally:
+            signal.signal(signal.SIGTERM, before)
 
     return wrapped
 

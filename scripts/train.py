@@ -3,9 +3,12 @@
     python scripts/train.py --config=scripts/configs/digits.py --workdir=DIR \
         --config.KEY=VALUE ...
 
-The same command again resumes an interrupted run. DIR receives `metrics.json`,
+The same command again resumes a run that was stopped, at any moment and by whatever;
+`scripts/resuming.py` says how. DIR receives `metrics.json`,
 `model/` (a preset folder), `report/`, `history.csv`, `tensorboard/` and
 `checkpoints/`.
+
+On several devices or machines: `--config.strategy`, and docs/training.md.
 """
 
 import os
@@ -28,6 +31,7 @@ import command_line
 import keras_perceiver as kp
 import objectives
 import optimization
+import resuming
 import run_data
 import run_folder
 import strategies
@@ -35,6 +39,7 @@ from adapters import build_adapter
 from keras_perceiver import visualize
 from pipelines.checks import check_range
 from pipelines.recipes import find_recipe, save_recipe
+from pipelines.service import check_address
 from pipelines.sources import part
 from trained import probabilities
 
@@ -53,11 +58,31 @@ def main(argv):
     optimization.check_length(config)
     optimization.check(config.optimizer, config.strategy)
     check_range(0, 1, **{"config.loss.label_smoothing": config.loss.label_smoothing})
-    run_folder.check_workdir(workdir, config)
-    keras.utils.set_random_seed(config.seed)
+    resuming.check(config.checkpoints)
+    strategies.check(config.strategy)
+    if config.data.service is not None:
+        check_address("config.data.service", config.data.service)
+    is_chief = strategies.is_chief(config.strategy)
+    run_folder.check_workdir(workdir, config, is_chief)
 
     # === Strategy ===
     strategy = strategies.strategy(config.strategy)
+    with strategies.lost_workers(strategy, f"the last checkpoint in {workdir}"):
+        run(config, workdir, strategy, is_chief)
+
+
+def run(config, workdir, strategy, is_chief):
+    """Trains as a config says.
+
+    Args:
+        config: the config, which `main` has checked.
+        workdir: path of the run's folder.
+        strategy: `tf.distribute.Strategy`.
+        is_chief: bool, whether this process writes to `workdir`.
+    """
+    strategies.check_batch_size(strategy, config.batch_size)
+    strategies.check_agreement(strategy, config=config.to_json_best_effort())
+    keras.utils.set_random_seed(config.seed)
 
     # === Data ===
     sources = run_data.load_sources(config)
@@ -67,17 +92,22 @@ def main(argv):
         sources["train"], skip_unreadable, **config.data.recipe
     )
     sources, skipped = run_data.readable_sources(sources, recipe, config.data)
-    first_epoch = checkpoints.epochs_done(workdir)
+    checkpoint = checkpoints.newest(workdir)
+    step = checkpoint.step if checkpoint else 0
+    strategies.check_agreement(strategy, steps_in_workdir=step)
     train = recipe.train_dataset(
         sources["train"],
         batch_size=config.batch_size,
         seed=config.seed,
-        start_epoch=first_epoch,
+        start_step=step,
         cache=config.data.cache,
         skip_unreadable=skip_unreadable,
         one_hot=True,
+        for_service=config.data.service is not None,
         **config.data.augmentation,
     )
+    if config.data.service is not None:
+        train = strategies.from_service(strategy, train, config.data.service)
     steps_per_epoch = recipe.steps_per_epoch(sources["train"], config.batch_size)
     epochs = optimization.num_epochs(config, steps_per_epoch)
     # Several clips of an example are for the test alone.
@@ -106,25 +136,43 @@ def main(argv):
                 config.optimizer, model.trainable_variables, epochs, steps_per_epoch
             ),
             loss=objectives.loss(multi_label, config.loss.label_smoothing),
-            jit_compile=config.jit_compile,
+            jit_compile=config.jit_compile and strategies.can_be_compiled(strategy),
         )
+        model.optimizer.build(model.trainable_variables)
+    resuming.check_space(workdir, model, config.checkpoints)
 
     # === Callbacks ===
+    log = run_folder.EpochLog(workdir, step // steps_per_epoch)
+    first_epoch, steps_done = resuming.position(step, steps_per_epoch, log.num_epochs)
+    strategies.check_agreement(strategy, epochs_in_workdir=[first_epoch, steps_done])
+    timer = run_folder.EpochSeconds()
+    saving = resuming.Checkpoints(
+        workdir,
+        config.checkpoints,
+        steps_per_epoch,
+        timer,
+        checkpoint,
+        strategy,
+        is_chief,
+    )
     callbacks = [
-        run_folder.EpochSeconds(),
-        keras.callbacks.TerminateOnNaN(),
-        keras.callbacks.CSVLogger(workdir / "history.csv", append=True),
-        keras.callbacks.TensorBoard(workdir / "tensorboard"),
+        timer,
+        resuming.DoneSteps(checkpoint, steps_done, validation, timer),
+        saving,
         *optimization.callbacks(config.optimizer),
-        # Last, so that an epoch which counts as done has been logged.
-        checkpoints.Checkpoints(workdir),
     ]
+    if is_chief:
+        callbacks += [
+            keras.callbacks.TensorBoard(workdir / "tensorboard"),
+            # Last, so that an epoch which counts as done is so everywhere.
+            log,
+        ]
 
     # === Fit ===
     print(
         f"Perceiver of {model.count_params():,} parameters reads {adapter.num_inputs:,}"
         f" inputs of {adapter.channels} channels; {epochs} epochs of "
-        f"{steps_per_epoch} steps, {first_epoch} of them done."
+        f"{steps_per_epoch} steps, {step} of {epochs * steps_per_epoch} steps done."
     )
     items = {split: source.num_items for split, source in sources.items()}
     data = {
@@ -133,11 +181,15 @@ def main(argv):
         "items": items,
         **recipe.get_config(),
     }
-    run_folder.claim(workdir, config, data)
-    run_folder.report_lines(workdir, "skipped.txt", skipped)
-    run_folder.report_lines(workdir, "duplicates.txt", duplicates)
-    checkpoints.restore(model, workdir)
-    with run_data.readable_errors(recipe, sources):
+    strategies.check_agreement(strategy, data=data)
+    if is_chief:
+        run_folder.claim(workdir, config, data)
+        run_folder.report_lines(workdir, "skipped.txt", skipped)
+        run_folder.report_lines(workdir, "duplicates.txt", duplicates)
+    if checkpoint:
+        with strategy.scope():
+            resuming.restore(model, checkpoint)
+    with run_data.readable_errors(recipe, sources), saving.at_termination():
         if first_epoch < epochs:
             model.fit(
                 train,
@@ -146,13 +198,16 @@ def main(argv):
                 steps_per_epoch=steps_per_epoch,
                 validation_data=validation,
                 callbacks=callbacks,
+                verbose="auto" if is_chief else 0,
             )
-        # If weights are averaged, those of a checkpoint are not.
-        model.optimizer.finalize_variable_values(model.trainable_variables)
-        history = run_folder.history(workdir)
-        run_folder.check_finite(history)
+    # If weights are averaged, those of a checkpoint are not.
+    model.optimizer.finalize_variable_values(model.trainable_variables)
+    if not is_chief:
+        strategies.wait_for_all(strategy)
+        return
 
     # === Report ===
+    history = log.history()
     with run_data.readable_errors(recipe, sources):
         scores = objectives.final_scores(
             model, history, validation, test, recipe.num_eval_clips
@@ -220,10 +275,11 @@ def main(argv):
         f"({1000 * (time.perf_counter() - start):.0f} ms)."
     )
     print(f"Report: {report}")
+    strategies.wait_for_all(strategy)
 
 
 if __name__ == "__main__":
     app.run(
-        command_line.sentences(main, "Interrupted; the same command resumes."),
+        command_line.sentences(main, "; the same command resumes"),
         flags_parser=command_line.parse_flags,
     )

@@ -547,6 +547,24 @@ def test_models_of_several_modalities_run_and_learn(method):
     check_training_step(model, mixed_inputs())
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pixels",
+        "patches of video",
+        "wave",
+        "spectrogram",
+        "points with features, some missing",
+        "text",
+    ],
+)
+def test_a_training_step_under_xla(name):
+    model = tiny_classifier(CASES[name].make())
+    model.compile(keras.optimizers.Adam(1e-2), jit_compile=True)
+    loss, _ = model.train_on_batch(CASES[name].inputs, np.arange(B))
+    assert np.isfinite(loss)
+
+
 def test_multimodal_step_under_xla():
     model = tiny_classifier(mixed(modality_dropout={"photo": 0.3}))
     model.compile(keras.optimizers.Adam(1e-2), jit_compile=True)

@@ -68,7 +68,7 @@ def test_train_dataset(photos, crop, channels):
     assert -1 <= batches.min() < -0.5 and 0.5 < batches.max() <= 1
     np.testing.assert_array_equal(batches, first(0))
     assert (batches != first(1)).any()
-    np.testing.assert_array_equal(batches[2:], first(0, 2, start_epoch=1))
+    np.testing.assert_array_equal(batches[2:], first(0, 2, start_step=2))
     assert (batches[:2] != batches[2:]).any()
     if crop != "inception":
         np.testing.assert_allclose(batches, first(0, cache=True), atol=1e-6)

@@ -71,7 +71,9 @@ def test_training_clips_begin_anywhere(folder, cache):
     np.testing.assert_array_equal(batches, first(0))
     assert (batches != first(1)).any()
     epoch = RECIPE.steps_per_epoch(source, 4)
-    np.testing.assert_array_equal(batches[epoch:], first(0, 6 - epoch, start_epoch=1))
+    np.testing.assert_array_equal(
+        batches[epoch:], first(0, 6 - epoch, start_step=epoch)
+    )
 
 
 def test_caching_changes_nothing_but_time(folder):

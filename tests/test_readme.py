@@ -13,6 +13,7 @@ from ml_collections import config_flags
 
 ROOT = pathlib.Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+TRAINING = (ROOT / "docs" / "training.md").read_text()
 DATA = (ROOT / "docs" / "data.md").read_text()
 
 
@@ -61,7 +62,11 @@ def test_the_number_of_golden_files():
 
 # ML Collections loads configs in an old way.
 @pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
-@pytest.mark.parametrize("text", [README, DATA], ids=["README.md", "docs/data.md"])
+@pytest.mark.parametrize(
+    "text",
+    [README, DATA, TRAINING],
+    ids=["README.md", "docs/data.md", "docs/training.md"],
+)
 def test_flags_of_training_commands_are_right(text, monkeypatch):
     monkeypatch.chdir(ROOT)
     lines = "\n".join(snippets("shell", text)).replace("\\\n", " ").splitlines()

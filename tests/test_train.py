@@ -15,19 +15,22 @@ import time
 import types
 from unittest import mock
 
-import h5py
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.metrics import average_precision_score
 
+import checkpoints
 import command_line
 import evaluate
 import keras_perceiver as kp
+import optimization
 import predict
 import results
 import run_data
 import train
+from keras_perceiver import visualize
 from pipelines.image import ImageRecipe
 from pipelines.sources import load_source
 from trained import load_trained, probabilities
@@ -56,6 +59,7 @@ TINY = [
 # What a run that resumes must not lose: averages, and gradients of half an update.
 THREE_EPOCHS = [
     "--config.epochs=3",
+    "--config.checkpoints.every_steps=5",
     "--config.optimizer.ema_momentum=0.9",
     "--config.optimizer.gradient_accumulation_steps=2",
 ]
@@ -116,15 +120,7 @@ def run_here(*args, **kwargs):
 
 
 def weights(workdir):
-    found = {}
-    (folder,) = (workdir / "checkpoints").glob("epoch_*")
-    with h5py.File(folder / "state.weights.h5") as file:
-        file.visititems(
-            lambda name, item: (
-                found.update({name: item[...]}) if hasattr(item, "shape") else None
-            )
-        )
-    return found
+    return checkpoints.newest(workdir).state()
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +161,7 @@ def test_the_same_command_again_trains_no_further(finished, pictures):
     metrics = json.loads((workdir / "metrics.json").read_text())
     again = run(workdir, pictures, *THREE_EPOCHS)
     assert again.returncode == 0, again.stderr
-    assert "3 of them done" in again.stdout
+    assert "9 of 9 steps done" in again.stdout
     for name, value in weights(workdir).items():
         np.testing.assert_array_equal(value, before[name])
     assert json.loads((workdir / "metrics.json").read_text()) == metrics
@@ -195,31 +191,135 @@ def test_other_data_in_the_same_folder_is_refused(finished, pictures, tmp_path):
     assert "it differs in ['classes']" in other.stderr
 
 
-def test_a_killed_run_resumes_to_the_same_weights(finished, pictures, tmp_path):
-    first = tmp_path / "checkpoints" / "epoch_1"
-    process = subprocess.Popen(
-        command(tmp_path, pictures, *THREE_EPOCHS),
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        cwd=ROOT,
-    )
-    deadline = time.monotonic() + 120
-    while not first.exists():
-        assert process.poll() is None and time.monotonic() < deadline
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "checkpoints" / "epoch_3").exists()
-    resumed = run(tmp_path, pictures, *THREE_EPOCHS)
-    assert resumed.returncode == 0, resumed.stderr
-    expected = weights(finished[0])
-    received = weights(tmp_path)
+class Killed(BaseException):
+    """Ends a run in this process with nothing done for it, as SIGKILL does."""
+
+
+@contextlib.contextmanager
+def killed(owner, name, when):
+    """Kills the run inside where it calls a function, once `when` says so."""
+    original = getattr(owner, name)
+
+    def deadly(*args, **kwargs):
+        if when(*args):
+            raise Killed
+        return original(*args, **kwargs)
+
+    with mock.patch.object(owner, name, deadly), pytest.raises(Killed):
+        yield
+
+
+def test_a_run_that_is_stopped_anywhere_ends_the_same(
+    finished, pictures, tmp_path, capsys
+):
+    def go_on():
+        run_here(tmp_path, pictures, *THREE_EPOCHS)
+
+    def newest_step():
+        return checkpoints.newest(tmp_path).step
+
+    # By SIGTERM after the first step: the second is the last, and is saved.
+    def terminate(_, batch, logs=None):
+        if batch == 0:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    later = keras.callbacks.TensorBoard
+    with mock.patch.object(later, "on_train_batch_end", terminate):
+        with pytest.raises(SystemExit) as end:
+            go_on()
+    assert end.value.code == 128 + signal.SIGTERM
+    assert "Terminated" in capsys.readouterr().err
+    assert newest_step() == 2
+    # While a checkpoint is written, in the second epoch.
+    with killed(os, "replace", lambda _, target: str(target).endswith("step_5")):
+        go_on()
+    assert newest_step() == 3
+    # In the validation of that epoch, with averages in the place of weights.
+    validation = optimization.AverageInValidation
+    with killed(validation, "on_test_end", lambda *_: newest_step() == 6):
+        go_on()
+    assert len(logged(tmp_path)) == 1
+    # While the report is written.
+    with killed(visualize, "plot_learning_curves", lambda *_: True):
+        go_on()
+    assert not (tmp_path / "metrics.json").exists()
+    go_on()
+    check_same_run(tmp_path, finished[0])
+
+
+def check_same_run(workdir, other):
+    """Weights, optimizer, metrics and logs of two finished runs are the same bits."""
+    expected, received = weights(other), weights(workdir)
     assert set(received) == set(expected)
     for name, value in received.items():
         np.testing.assert_array_equal(value, expected[name], err_msg=name)
-    with open(tmp_path / "history.csv", newline="") as file:
-        epochs = {row["epoch"] for row in csv.DictReader(file)}
-    assert epochs == {"0", "1", "2"}
+    models = [kp.PerceiverClassifier.from_preset(x / "model") for x in (workdir, other)]
+    for one, another in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(one, another)
+    assert logged(workdir) == logged(other)
+    scores = [json.loads((x / "metrics.json").read_text()) for x in (workdir, other)]
+    assert scores[0]["test_loss"] == scores[1]["test_loss"]
+
+
+def logged(workdir):
+    with open(workdir / "history.csv", newline="") as file:
+        return [
+            {name: value for name, value in row.items() if "seconds" not in name}
+            for row in csv.DictReader(file)
+        ]
+
+
+@pytest.mark.large
+def test_a_run_killed_at_random_moments_ends_the_same(pictures, tmp_path):
+    arguments = [
+        "--config.epochs=100",
+        "--config.checkpoints.every_steps=2",
+        "--config.optimizer.ema_momentum=0.9",
+        "--config.optimizer.gradient_accumulation_steps=2",
+        "--config.data.augmentation.flip=True",
+        "--config.data.augmentation.brightness=0.2",
+        "--config.data.augmentation.mixup=0.2",
+    ]
+    done = run(tmp_path / "whole", pictures, *arguments)
+    assert done.returncode == 0, done.stderr
+    workdir = tmp_path / "killed"
+    folder = workdir / "checkpoints"
+    rng = np.random.default_rng()
+    kills, partials = [], 0
+
+    def step():
+        names = [path.name for path in folder.glob("step_*")]
+        return max((int(name.removeprefix("step_")) for name in names), default=0)
+
+    def is_over():
+        return (workdir / "report" / "learning_curves.png").exists()
+
+    # Some from the start on, most once it trains on, and two in the end.
+    while len(kills) < 10 or not is_over() or len(kills) < 12:
+        process = subprocess.Popen(
+            command(workdir, pictures, *arguments),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd=ROOT,
+        )
+        before, deadline = step(), time.monotonic() + 120
+        if len(kills) % 4:
+            while step() == before and before < 300 and process.poll() is None:
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+            time.sleep(rng.uniform(0, 2))
+        else:
+            time.sleep(rng.uniform(0, 15))
+        process.kill()
+        _, error = process.communicate()
+        assert process.returncode in (-signal.SIGKILL, 0), error
+        if process.returncode:
+            kills.append(step())
+            partials += (folder / ".partial").exists()
+    print(f"killed at steps {kills}, {partials} times while writing a checkpoint")
+    done = run(workdir, pictures, *arguments)
+    assert done.returncode == 0, done.stderr
+    check_same_run(workdir, tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
@@ -271,7 +371,14 @@ def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(
         tmp_path / "run", pictures, "--config.optimizer.learning_rate=1e30"
     )
     assert status == 2
-    assert "The loss became" in error
+    assert re.search(
+        r"became .* at step \d+ \(epoch \d\), with a learning rate of .*; "
+        "(the last good checkpoint is |there is no checkpoint yet)",
+        error,
+    )
+    saved = checkpoints.newest(tmp_path / "run")
+    for value in saved.state().values() if saved else ():
+        assert np.isfinite(value).all()
     assert not (tmp_path / "run" / "metrics.json").exists()
 
 

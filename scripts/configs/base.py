@@ -10,9 +10,18 @@ def get_config():
     # How long to train: so many epochs; or, if None, about so many steps.
     config.epochs = config_dict.placeholder(int)
     config.steps = 5000
+    # That of all devices together; the learning rate belongs to it.
     config.batch_size = 64
+    # "none": one device; "mirrored": those of this machine; "multiworker": those of the
+    # machines in TF_CONFIG; "tpu". See docs/training.md.
     config.strategy = "none"
     config.jit_compile = True
+
+    # What a run that is stopped goes on from: made at the end of each epoch's training,
+    # at SIGTERM, and every so many steps if that is given; the newest are kept.
+    config.checkpoints = checkpoints = config_dict.ConfigDict()
+    checkpoints.every_steps = config_dict.placeholder(int)
+    checkpoints.keep = 2
 
     # Where the data is, and how it is divided. A folder holds a folder for each class,
     # or a file labels.csv with the columns `file`, `labels` (several, with semicolons
@@ -29,6 +38,9 @@ def get_config():
     # Whether to count the items of the validation and the test that are also in
     # training, and list them in report/duplicates.txt. Only of files and records.
     data.check_duplicates = True
+    # Who makes the training batches, grpc://host:port of scripts/data_service.py; None:
+    # those who train.
+    data.service = config_dict.placeholder(str)
 
     # What the model sees (the fields of the recipe; None: found from the data), what
     # is done to it at random in training, and how the model reads it
