@@ -238,7 +238,7 @@ class TestFromSource:
             r"in \[0, 30\]. Received: rand_augment_magnitude=31",
         ),
         ({"brightness": 1.0}, r"in \[0, 1\). Received: brightness=1.0"),
-        ({"hue": 0.6}, r"`hue` must be a finite number in \[0, 0.5\]. Received: hue=0.6"),
+        ({"hue": 0.6}, r"finite number in \[0, 0.5\]. Received: hue=0.6"),
         ({"value_range": (1, 0)}, r"Received: value_range=\(1, 0\)"),
         ({"value_range": (0, float("inf"))}, r"Received: value_range=\(0, inf\)"),
         ({"value_range": 1}, "Received: value_range=1"),

@@ -340,7 +340,7 @@ def test_a_run_killed_at_random_moments_ends_the_same(pictures, tmp_path):
             "`config.model`: `num_heads` must divide `qk_dim`",
         ),
         (["--config.optimizer.schedule=linear"], "schedule` must be one of"),
-        (["--config.loss.label_smoothing=1.5"], "label_smoothing` must be a finite number in"),
+        (["--config.loss.label_smoothing=1.5"], "label_smoothing` must be a finite"),
         (["--config.data.augmentation.cutmix=-1.0"], "`cutmix` must be a non-negative"),
     ],
 )
