@@ -9,6 +9,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import keras_perceiver as kp
 from pipelines.recipe import Recipe
@@ -69,13 +70,18 @@ def probabilities(model, inputs, num_clips=1):
         float32 array `(B, classes)`. Rows add up to 1, unless the model is multi-label:
         then each class has a probability of its own.
     """
+    return _probabilities(
+        lambda x: model(x, training=False), model.multi_label, inputs, num_clips
+    )
+
+
+def _probabilities(call, multi_label, inputs, num_clips):
     if num_clips > 1:
         inputs = keras.tree.map_structure(
             lambda x: keras.ops.reshape(x, (-1, *x.shape[2:])), inputs
         )
-    logits = model(inputs, training=False)
-    normalize = keras.ops.sigmoid if model.multi_label else keras.ops.softmax
-    rows = keras.ops.convert_to_numpy(normalize(logits)).astype(np.float32)
+    normalize = keras.ops.sigmoid if multi_label else keras.ops.softmax
+    rows = keras.ops.convert_to_numpy(normalize(call(inputs))).astype(np.float32)
     return rows.reshape(-1, num_clips, rows.shape[-1]).mean(axis=1)
 
 
@@ -90,8 +96,9 @@ def predictions(model, dataset, num_clips=1):
     Returns:
         Pair of an array `(n, ...)` and a float32 array `(n, classes)`.
     """
+    call = tf.function(lambda x: model(x, training=False), reduce_retracing=True)
     labels, rows = [], []
     for inputs, batch in dataset:
-        rows.append(probabilities(model, inputs, num_clips))
+        rows.append(_probabilities(call, model.multi_label, inputs, num_clips))
         labels.append(batch.numpy())
     return np.concatenate(labels), np.concatenate(rows)
