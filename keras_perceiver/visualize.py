@@ -141,34 +141,37 @@ def _plot(adapter, raw, mask, panels):
 @_plot.register(ConvImageInput)
 @_plot.register(PermutedImageInput)
 def _plot_images(adapter, raw, mask, panels):
-    drawing, axes = _grid_of_axes(len(raw), 1 + len(panels), side=1.15)
-    pictures = _within_0_and_1(raw)
-    for row, picture in zip(axes, pictures, strict=True):
-        row[0].imshow(picture, cmap="gray", vmin=0, vmax=1)
-    return _draw_panels(drawing, axes, "image", panels)
+    drawing, axes = _grid_of_axes(len(raw), 1 + len(panels), width=1.15)
+    axes[0, 0].set_title("image", fontsize=7)
+    for axis, picture in zip(axes[:, 0], _within_0_and_1(raw), strict=True):
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
+    _draw_panels(axes, panels)
+    return drawing
 
 
 @_plot.register(SpectrogramInput)
 def _plot_spectrograms(adapter, raw, mask, panels):
-    drawing, axes = _grid_of_axes(len(raw), 1 + len(panels), side=1.15, height=0.8)
-    for row, spectrogram in zip(axes, raw, strict=True):
-        # Time runs to the right, and frequency upwards.
-        row[0].imshow(spectrogram.T, cmap="gray", origin="lower", aspect="auto")
-    return _draw_panels(drawing, axes, "spectrogram", panels, is_sound=True)
+    drawing, axes = _grid_of_axes(len(raw), 1 + len(panels), width=1.15, height=0.8)
+    axes[0, 0].set_title("spectrogram", fontsize=7)
+    # Time runs to the right, and frequency upwards.
+    style = {"origin": "lower", "aspect": "auto"}
+    for axis, spectrogram in zip(axes[:, 0], raw, strict=True):
+        axis.imshow(spectrogram.T, cmap="gray", **style)
+    turned = [
+        panel._replace(weights=panel.weights.transpose(0, 2, 1)) for panel in panels
+    ]
+    _draw_panels(axes, turned, **style)
+    return drawing
 
 
-def _draw_panels(drawing, axes, title, panels, is_sound=False):
-    """Fills all columns of a figure but the first with maps that are pictures."""
-    axes[0, 0].set_title(title, fontsize=7)
+def _draw_panels(axes, panels, **style):
+    """Fills all columns but the first with maps that are pictures."""
     for column, panel in enumerate(panels, start=1):
         axes[0, column].set_title(panel.title, fontsize=7)
         for axis, weights in zip(axes[:, column], panel.weights, strict=True):
-            if is_sound:
-                shape = {"origin": "lower", "aspect": "auto"}
-                axis.imshow(weights.T, cmap=COLOURS, vmin=0, **shape)
-            else:
-                axis.imshow(weights, cmap=COLOURS, vmin=0)
-    return drawing
+            axis.imshow(weights, cmap=COLOURS, vmin=0, **style)
+    for number, axis in enumerate(axes[:, 0], start=1):
+        _name_row(axis, str(number))
 
 
 @_plot.register(VideoInput)
@@ -176,40 +179,48 @@ def _plot_videos(adapter, raw, mask, panels):
     panels = [panel for panel in panels if panel.is_mean]
     num_frames = raw.shape[1]
     shown = np.linspace(0, num_frames - 1, min(num_frames, MOST_FRAMES)).astype(int)
-    rows_per_video = 1 + len(panels)
-    drawing, axes = _grid_of_axes(len(raw) * rows_per_video, len(shown), side=1.15)
-    pictures = _within_0_and_1(raw)
-    for i, video in enumerate(pictures):
-        rows = axes[i * rows_per_video :]
-        for column, frame in enumerate(shown):
-            rows[0, column].imshow(video[frame], cmap="gray", vmin=0, vmax=1)
-            rows[0, column].set_title(f"frame {frame + 1}", fontsize=7)
-        for row, panel in zip(rows[1:], panels, strict=False):
-            weights = panel.weights[i]
-            # All frames of a row share their colours.
-            for column, frame in enumerate(shown):
-                own = weights[frame * len(weights) // num_frames]
-                row[column].imshow(own, cmap=COLOURS, vmin=0, vmax=weights.max())
+    rows = 1 + len(panels)
+    drawing, axes = _grid_of_axes(len(raw) * rows, len(shown), width=1.15, left=0.9)
+    for i, video in enumerate(_within_0_and_1(raw)):
+        first, *others = axes[i * rows : (i + 1) * rows]
+        _name_row(first[0], f"{i + 1}")
+        for axis, frame in zip(first, shown, strict=True):
+            axis.imshow(video[frame], cmap="gray", vmin=0, vmax=1)
+        for row, panel in zip(others, panels, strict=True):
             _name_row(row[0], panel.title)
+            weights = panel.weights[i]
+            for axis, frame in zip(row, shown, strict=True):
+                # A patch may be of several frames; all of a row share their colours.
+                own = weights[frame * len(weights) // num_frames]
+                axis.imshow(own, cmap=COLOURS, vmin=0, vmax=weights.max())
+    for axis, frame in zip(axes[0], shown, strict=True):
+        axis.set_title(f"frame {frame + 1}", fontsize=7)
     return drawing
 
 
 @_plot.register(AudioInput)
 def _plot_waves(adapter, raw, mask, panels):
-    drawing, axes = _grid_of_axes(2 * len(raw), 1, side=8, height=1.0)
-    extent = (0, raw.shape[1], len(panels), 0)
+    drawing, axes = _grid_of_axes(2 * len(raw), 1, width=8, height=0.9, left=1.6)
+    names = [panel.title.replace("\n", ", ") for panel in panels]
     for i, wave in enumerate(raw):
-        top, below = axes[2 * i, 0], axes[2 * i + 1, 0]
-        top.plot(wave, color="black", linewidth=0.4)
-        top.set_xlim(0, raw.shape[1])
-        strips = np.stack([panel.weights[i] for panel in panels])
+        above, below = axes[2 * i, 0], axes[2 * i + 1, 0]
+        _name_row(above, f"{i + 1}")
+        above.plot(wave, color="black", linewidth=0.4)
+        above.set_xlim(0, len(wave))
         # Each strip has colours of its own.
+        strips = np.stack([panel.weights[i] for panel in panels])
         strips = strips / np.maximum(strips.max(axis=1, keepdims=True), 1e-12)
+        length = strips.shape[1] * adapter.segment_length
         below.imshow(
-            strips, cmap=COLOURS, vmin=0, aspect="auto", extent=extent, resample=False
+            strips,
+            cmap=COLOURS,
+            vmin=0,
+            aspect="auto",
+            interpolation="nearest",
+            extent=(0, length, len(panels), 0),
         )
+        below.set_xlim(0, len(wave))
         below.set_axis_on()
-        names = [panel.title.replace("\n", ", ") for panel in panels]
         below.set_yticks(np.arange(len(panels)) + 0.5, names, fontsize=5)
         below.set_xticks([])
     return drawing
@@ -217,35 +228,46 @@ def _plot_waves(adapter, raw, mask, panels):
 
 @_plot.register(PointsInput)
 def _plot_points(adapter, raw, mask, panels):
-    if adapter.num_coordinates not in (2, 3):
+    rank = adapter.num_coordinates
+    if rank not in (2, 3):
         return None
-    projection = "3d" if adapter.num_coordinates == 3 else None
+    projection = "3d" if rank == 3 else None
     drawing, axes = _grid_of_axes(
-        len(raw), len(panels), side=1.5, projection=projection
+        len(raw), len(panels), width=1.5, projection=projection
     )
     for column, panel in enumerate(panels):
         axes[0, column].set_title(panel.title, fontsize=7)
         for i, axis in enumerate(axes[:, column]):
             there = slice(None) if mask is None else np.asarray(mask[i], bool)
-            places = raw[i, there, : adapter.num_coordinates].T
-            colours = panel.weights[i, there]
-            axis.scatter(*places, c=colours, cmap=COLOURS, vmin=0, s=4)
+            places, weights = raw[i, there, :rank], panel.weights[i, there]
+            axis.scatter(*places.T, c=weights, cmap=COLOURS, vmin=0, s=4)
             axis.set_aspect("equal")
     return drawing
 
 
-def _grid_of_axes(rows, columns, side, height=None, projection=None):
-    """A figure, and its axes `(rows, columns)`, each of so many inches, without ticks.
+def _grid_of_axes(rows, columns, width, height=None, left=0.25, projection=None):
+    """A figure and its axes `(rows, columns)`, without ticks; sizes are in inches.
 
     Not of `pyplot`, which would keep it, and perhaps look for a screen.
     """
     from matplotlib import figure
 
-    size = (side * columns, (height or side) * rows + 0.4)
-    drawing = figure.Figure(figsize=size, layout="constrained")
-    drawing.get_layout_engine().set(w_pad=0.02, h_pad=0.02, wspace=0, hspace=0)
+    top = 0.4  # For titles.
+    size = (left + width * columns, top + (height or width) * rows)
+    drawing = figure.Figure(figsize=size)
     axes = drawing.subplots(
-        rows, columns, squeeze=False, subplot_kw={"projection": projection}
+        rows,
+        columns,
+        squeeze=False,
+        subplot_kw={"projection": projection},
+        gridspec_kw={
+            "left": left / size[0],
+            "right": 0.995,
+            "bottom": 0.005,
+            "top": 1 - top / size[1],
+            "wspace": 0.06,
+            "hspace": 0.06,
+        },
     )
     for axis in axes.flat:
         axis.set_axis_off()
@@ -253,20 +275,20 @@ def _grid_of_axes(rows, columns, side, height=None, projection=None):
 
 
 def _name_row(axis, name):
-    """Writes a name beside a picture whose axes are off."""
-    axis.text(
-        -0.05,
-        0.5,
+    """Writes a name to the left of a picture whose axes are off."""
+    style = {"ha": "right", "va": "center", "fontsize": 7}
+    axis.annotate(
         name,
-        transform=axis.transAxes,
-        ha="right",
-        va="center",
-        fontsize=6,
+        (0, 0.5),
+        xycoords="axes fraction",
+        xytext=(-4, 0),
+        textcoords="offset points",
+        **style,
     )
 
 
 def _within_0_and_1(pictures):
-    """Pictures `(..., channels)` for `imshow`: of 3 channels, or none if not of 3."""
+    """Pictures `(..., channels)` as `imshow` takes them: in colour, or one channel."""
     low, high = pictures.min(), pictures.max()
     pictures = (pictures - low) / max(high - low, 1e-12)
     return pictures if pictures.shape[-1] == 3 else pictures[..., 0]

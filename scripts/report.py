@@ -65,7 +65,7 @@ def write(workdir, results):
     """Writes the page of a finished run, and its pictures as files beside it.
 
     Args:
-        workdir: `pathlib.Path`, the run's folder, with `config.json` and `data.json`, and
+        workdir: `pathlib.Path`, the run's folder, with `config.json`, `data.json` and
             perhaps lists of files in `report`.
         results: `Results`.
 
