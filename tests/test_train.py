@@ -146,7 +146,19 @@ def test_a_run_from_a_folder_of_pictures(finished):
         with Image.open(workdir / "report" / f"{picture}.png") as image:
             assert min(image.size) > 100
             assert len(np.unique(np.asarray(image))) > 50
-    assert list((workdir / "tensorboard" / "train").iterdir())
+    for kind in ("train", "validation", "attention"):
+        assert list((workdir / "tensorboard" / kind).iterdir())
+    page = (workdir / "report" / "index.html").read_text()
+    assert f"<b>{metrics['test_accuracy']:.3f}</b><span>test accuracy" in page
+    assert "scripts/train.py --config=" in page and str(workdir) in page
+    assert page.count("data:image/png;base64,") == 3
+    # One line an epoch and its number, as this is no terminal.
+    assert "\r" not in output and "\b" not in output
+    assert len(re.findall("learning_rate: .* - val_loss: ", output)) == 3
+    rates = [float(row["learning_rate"]) for row in logged(workdir)]
+    assert len(rates) == 3 and rates[-1] == pytest.approx(0, abs=1e-9)
+    with open(workdir / "history.csv", newline="") as file:
+        assert all(float(row["items_per_second"]) > 0 for row in csv.DictReader(file))
     assert (workdir / "report" / "duplicates.txt").read_text() == ""
     model = kp.PerceiverClassifier.from_preset(workdir / "model")
     assert model.count_params() == metrics["parameters"]
