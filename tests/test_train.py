@@ -154,7 +154,7 @@ def test_a_run_from_a_folder_of_pictures(finished):
     assert page.count("data:image/png;base64,") == 3
     # One line an epoch and its number, as this is no terminal.
     assert "\r" not in output and "\b" not in output
-    assert len(re.findall("learning_rate: .* - val_loss: ", output)) == 3
+    assert len(re.findall("val_loss: .* - learning_rate: ", output)) == 3
     rates = [float(row["learning_rate"]) for row in logged(workdir)]
     assert len(rates) == 3 and rates[-1] == pytest.approx(0, abs=1e-9)
     with open(workdir / "history.csv", newline="") as file:
