@@ -197,6 +197,7 @@ class Page(html.parser.HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
+        self.text += " "
         for name, value in attrs:
             if name in ("src", "srcset", "data"):
                 self.sources.append(value)
