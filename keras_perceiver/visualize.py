@@ -1,9 +1,26 @@
-"""Pictures of what a model attends to and of how it learned."""
+"""What a model attends to, as arrays and as pictures."""
+
+import functools
+import math
+from typing import NamedTuple
 
 import numpy as np
 from keras import ops
 
 from keras_perceiver.attention import record_attention
+from keras_perceiver.inputs.audio import AudioInput, SpectrogramInput
+from keras_perceiver.inputs.image import (
+    ConvImageInput,
+    ImageInput,
+    PermutedImageInput,
+)
+from keras_perceiver.inputs.points import PointsInput
+from keras_perceiver.inputs.video import VideoInput
+
+# How many maps of one example stand side by side, and how many of its frames.
+MOST_PANELS, MOST_FRAMES = 12, 8
+LATENTS_PER_CROSS_ATTEND = 3
+COLOURS = "magma"
 
 
 def attention_maps(model, inputs):
@@ -31,76 +48,247 @@ def attention_maps(model, inputs):
     return [ops.convert_to_numpy(weights) for weights in maps]
 
 
-def plot_attention_maps(model, images, path, latents_per_cross_attend=3):
-    """Draws images beside the attention of each cross-attend over their pixels.
-
-    For each cross-attend the mean over latents is shown, and the latents whose maps
-    differ most from that mean over all the images: those that look somewhere.
+def lay_out(adapter, inputs, values):
+    """Puts a value for each input where that lies: on the image, along the wave.
 
     Args:
-        model: a model that reads images, pixel by pixel, in whatever order.
-        images: float array `(B, height, width, channels)`, as the model takes them.
-        path: where to write the PNG.
-        latents_per_cross_attend: int. How many latents to show for each.
+        adapter: adapter of `kp.inputs`, which has read the inputs.
+        inputs: what the model takes.
+        values: array `(..., M)`, such as maps of `attention_maps`.
+
+    Returns:
+        Dict from the name of each modality to an array `(..., n_1, ..., n_d)`: the
+        pixels of an image, row by row; the patches of a video; the segments of a
+        wave; the points of a cloud; the bytes of a text.
+    """
+    found, start = {}, 0
+    for name, own in adapter.modalities().items():
+        shape = _raw(inputs, name).shape[1:]
+        size = math.prod(own.content_shape_of(shape)[:-1])
+        part = np.asarray(values)[..., start : start + size]
+        # Permuted pixels may lie in no grid until they are in their places.
+        found[name] = own.lay_out(part, tuple(shape))
+        start += size
+    return found
+
+
+def plot_attention(adapter, inputs, maps):
+    """Draws examples beside the attention of each cross-attend to their inputs.
+
+    For each cross-attend the mean over heads and latents is shown and, where there is
+    room, the latents whose maps differ most from that mean over all examples: those
+    that look somewhere. Colours of a map begin at 0, and end at its highest value.
+
+    Args:
+        adapter: adapter of `kp.inputs`, which has read the inputs.
+        inputs: what the model takes.
+        maps: list of arrays `(B, H, N, M)`, what `attention_maps` returns for them.
+
+    Returns:
+        Dict from the name of each modality to a `matplotlib.figure.Figure`: images,
+        videos, waves, spectrograms and clouds of points. Others, as texts, have none.
+    """
+    latents = [np.asarray(weights, np.float32).mean(axis=1) for weights in maps]
+    laid_out = [lay_out(adapter, inputs, weights) for weights in latents]
+    modalities = adapter.modalities()
+    figures = {}
+    for name, own in modalities.items():
+        panels = []
+        for i, weights in enumerate(laid_out, start=1):
+            title = f"cross-attend {i}"
+            if len(modalities) > 1:
+                total = sum(part.sum() for part in laid_out[i - 1].values())
+                title += f" ({weights[name].sum() / max(total, 1e-12):.0%})"
+            panels += _panels(title, weights[name], len(maps))
+        mask = inputs.get(own.mask_name) if isinstance(inputs, dict) else None
+        drawing = _plot(own, np.asarray(_raw(inputs, name)), mask, panels)
+        if drawing is not None:
+            figures[name] = drawing
+    return figures
+
+
+class _Panel(NamedTuple):
+    """A map to show of each example, float array `(B, n_1, ..., n_d)`."""
+
+    title: str
+    weights: np.ndarray
+    is_mean: bool
+
+
+def _panels(title, weights, num_cross_attends):
+    """The mean of maps `(B, N, n_1, ..., n_d)` and, if there is room, some of them."""
+    mean = weights.mean(axis=1)
+    distance = np.abs(weights - mean[:, None])
+    distance = distance.sum(axis=(0, *range(2, weights.ndim)))
+    room = max(0, MOST_PANELS // num_cross_attends - 1)
+    chosen = np.sort(np.argsort(-distance)[: min(room, LATENTS_PER_CROSS_ATTEND)])
+    return [
+        _Panel(f"{title}\nmean", mean, True),
+        *(_Panel(f"{title}\nlatent {n}", weights[:, n], False) for n in chosen),
+    ]
+
+
+def _raw(inputs, name):
+    return inputs[name] if isinstance(inputs, dict) else inputs
+
+
+@functools.singledispatch
+def _plot(adapter, raw, mask, panels):
+    """A figure of raw examples and maps of their inputs; `None` for other kinds."""
+
+
+@_plot.register(ImageInput)
+@_plot.register(ConvImageInput)
+@_plot.register(PermutedImageInput)
+def _plot_images(adapter, raw, mask, panels):
+    drawing, axes = _grid_of_axes(len(raw), 1 + len(panels), width=1.15)
+    axes[0, 0].set_title("image", fontsize=7)
+    for axis, picture in zip(axes[:, 0], _within_0_and_1(raw), strict=True):
+        axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
+    _draw_panels(axes, panels)
+    return drawing
+
+
+@_plot.register(SpectrogramInput)
+def _plot_spectrograms(adapter, raw, mask, panels):
+    drawing, axes = _grid_of_axes(len(raw), 1 + len(panels), width=1.15, height=0.8)
+    axes[0, 0].set_title("spectrogram", fontsize=7)
+    # Time runs to the right, and frequency upwards.
+    style = {"origin": "lower", "aspect": "auto"}
+    for axis, spectrogram in zip(axes[:, 0], raw, strict=True):
+        axis.imshow(spectrogram.T, cmap="gray", **style)
+    turned = [
+        panel._replace(weights=panel.weights.transpose(0, 2, 1)) for panel in panels
+    ]
+    _draw_panels(axes, turned, **style)
+    return drawing
+
+
+def _draw_panels(axes, panels, **style):
+    """Fills all columns but the first with maps that are pictures."""
+    for column, panel in enumerate(panels, start=1):
+        axes[0, column].set_title(panel.title, fontsize=7)
+        for axis, weights in zip(axes[:, column], panel.weights, strict=True):
+            axis.imshow(weights, cmap=COLOURS, vmin=0, **style)
+    for number, axis in enumerate(axes[:, 0], start=1):
+        _name_row(axis, str(number))
+
+
+@_plot.register(VideoInput)
+def _plot_videos(adapter, raw, mask, panels):
+    panels = [panel for panel in panels if panel.is_mean]
+    num_frames = raw.shape[1]
+    shown = np.linspace(0, num_frames - 1, min(num_frames, MOST_FRAMES)).astype(int)
+    rows = 1 + len(panels)
+    drawing, axes = _grid_of_axes(len(raw) * rows, len(shown), width=1.15, left=0.9)
+    for i, video in enumerate(_within_0_and_1(raw)):
+        first, *others = axes[i * rows : (i + 1) * rows]
+        _name_row(first[0], f"{i + 1}")
+        for axis, frame in zip(first, shown, strict=True):
+            axis.imshow(video[frame], cmap="gray", vmin=0, vmax=1)
+        for row, panel in zip(others, panels, strict=True):
+            _name_row(row[0], panel.title)
+            weights = panel.weights[i]
+            for axis, frame in zip(row, shown, strict=True):
+                # A patch may be of several frames; all of a row share their colours.
+                own = weights[frame * len(weights) // num_frames]
+                axis.imshow(own, cmap=COLOURS, vmin=0, vmax=weights.max())
+    for axis, frame in zip(axes[0], shown, strict=True):
+        axis.set_title(f"frame {frame + 1}", fontsize=7)
+    return drawing
+
+
+@_plot.register(AudioInput)
+def _plot_waves(adapter, raw, mask, panels):
+    drawing, axes = _grid_of_axes(2 * len(raw), 1, width=8, height=0.9, left=1.6)
+    names = [panel.title.replace("\n", ", ") for panel in panels]
+    for i, wave in enumerate(raw):
+        above, below = axes[2 * i, 0], axes[2 * i + 1, 0]
+        _name_row(above, f"{i + 1}")
+        above.plot(wave, color="black", linewidth=0.4)
+        above.set_xlim(0, len(wave))
+        # Each strip has colours of its own.
+        strips = np.stack([panel.weights[i] for panel in panels])
+        strips = strips / np.maximum(strips.max(axis=1, keepdims=True), 1e-12)
+        length = strips.shape[1] * adapter.segment_length
+        below.imshow(
+            strips,
+            cmap=COLOURS,
+            vmin=0,
+            aspect="auto",
+            interpolation="nearest",
+            extent=(0, length, len(panels), 0),
+        )
+        below.set_xlim(0, len(wave))
+        below.set_axis_on()
+        below.set_yticks(np.arange(len(panels)) + 0.5, names, fontsize=5)
+        below.set_xticks([])
+    return drawing
+
+
+@_plot.register(PointsInput)
+def _plot_points(adapter, raw, mask, panels):
+    rank = adapter.num_coordinates
+    if rank not in (2, 3):
+        return None
+    projection = "3d" if rank == 3 else None
+    drawing, axes = _grid_of_axes(
+        len(raw), len(panels), width=1.5, projection=projection
+    )
+    for column, panel in enumerate(panels):
+        axes[0, column].set_title(panel.title, fontsize=7)
+        for i, axis in enumerate(axes[:, column]):
+            there = slice(None) if mask is None else np.asarray(mask[i], bool)
+            places, weights = raw[i, there, :rank], panel.weights[i, there]
+            axis.scatter(*places.T, c=weights, cmap=COLOURS, vmin=0, s=4)
+            axis.set_aspect("equal")
+    return drawing
+
+
+def _grid_of_axes(rows, columns, width, height=None, left=0.25, projection=None):
+    """A figure and its axes `(rows, columns)`, without ticks; sizes are in inches.
+
+    Not of `pyplot`, which would keep it, and perhaps look for a screen.
     """
     from matplotlib import figure
 
-    images = np.asarray(images)
-    count, height, width, _ = images.shape
-    columns, titles = [images], ["image"]
-    adapter = getattr(getattr(model, "backbone", model), "adapter", None)
-    order = getattr(adapter, "order", np.arange(height * width))
-    pixels = np.argsort(order)  # The input that each pixel is.
-    for i, weights in enumerate(attention_maps(model, images), start=1):
-        maps = weights.mean(axis=1)[..., pixels].reshape(count, -1, height, width)
-        mean = maps.mean(axis=1)
-        distance = np.abs(maps - mean[:, None]).sum(axis=(0, 2, 3))
-        chosen = np.sort(np.argsort(-distance)[:latents_per_cross_attend])
-        columns.append(mean)
-        titles.append(f"cross-attend {i}\nmean")
-        for latent in chosen:
-            columns.append(maps[:, latent])
-            titles.append(f"cross-attend {i}\nlatent {latent}")
-    drawing = figure.Figure(figsize=(1.15 * len(columns), 1.15 * count + 0.5))
-    axes = drawing.subplots(count, len(columns), squeeze=False)
-    for column, title in enumerate(titles):
-        axes[0, column].set_title(title, fontsize=7)
-        for row in range(count):
-            axis = axes[row, column]
-            axis.set_axis_off()
-            picture = columns[column][row]
-            if column == 0:
-                low, high = images.min(), images.max()
-                picture = (picture - low) / max(high - low, 1e-12)
-                if picture.shape[-1] != 3:
-                    picture = picture[..., 0]
-                axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
-            else:
-                axis.imshow(picture, cmap="magma", vmin=0)
-    drawing.tight_layout(pad=0.3)
-    drawing.savefig(path, dpi=120)
+    top = 0.4  # For titles.
+    size = (left + width * columns, top + (height or width) * rows)
+    drawing = figure.Figure(figsize=size)
+    axes = drawing.subplots(
+        rows,
+        columns,
+        squeeze=False,
+        subplot_kw={"projection": projection},
+        gridspec_kw={
+            "left": left / size[0],
+            "right": 0.995,
+            "bottom": 0.005,
+            "top": 1 - top / size[1],
+            "wspace": 0.06,
+            "hspace": 0.06,
+        },
+    )
+    for axis in axes.flat:
+        axis.set_axis_off()
+    return drawing, axes
 
 
-def plot_learning_curves(history, path, metric="accuracy"):
-    """Draws the loss and a metric over the epochs, for training and validation.
+def _name_row(axis, name):
+    """Writes a name to the left of a picture whose axes are off."""
+    style = {"ha": "right", "va": "center", "fontsize": 7}
+    axis.annotate(
+        name,
+        (0, 0.5),
+        xycoords="axes fraction",
+        xytext=(-4, 0),
+        textcoords="offset points",
+        **style,
+    )
 
-    Args:
-        history: dict from the names that `keras.Model.fit` logs to lists with one
-            value for each epoch.
-        path: where to write the PNG.
-        metric: str, such as `"accuracy"`.
-    """
-    from matplotlib import figure
 
-    epochs = np.arange(1, len(history["loss"]) + 1)
-    drawing = figure.Figure(figsize=(9, 3.5))
-    for axis, name in zip(drawing.subplots(1, 2), ("loss", metric), strict=True):
-        for key, label in ((name, "training"), (f"val_{name}", "validation")):
-            if key in history:
-                axis.plot(epochs, history[key], label=label)
-        axis.set_xlabel("epoch")
-        axis.set_ylabel(name)
-        axis.grid(alpha=0.3)
-        axis.legend()
-    drawing.tight_layout()
-    drawing.savefig(path, dpi=120)
+def _within_0_and_1(pictures):
+    """Pictures `(..., channels)` as `imshow` takes them: in colour, or one channel."""
+    low, high = pictures.min(), pictures.max()
+    pictures = (pictures - low) / max(high - low, 1e-12)
+    return pictures if pictures.shape[-1] == 3 else pictures[..., 0]

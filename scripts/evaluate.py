@@ -14,6 +14,7 @@ import pathlib
 import numpy as np
 
 import objectives
+import plots
 from command_line import Parser, run
 from pipelines.sources import SPLITS, load_own_splits, load_source
 from trained import load_trained, predictions
@@ -35,8 +36,8 @@ def main(arguments=None):
     predicted = [_predict(trained, each, flags.batch_size) for each in sources]
     labels, rows = map(np.concatenate, zip(*predicted, strict=True))
     labels = _as_model_labels(labels, columns, len(trained.classes))
-    judge = _judge_multi_label if trained.model.multi_label else _judge
-    scores, confusion = judge(labels, rows, trained.classes, source.name)
+    multi_label = trained.model.multi_label
+    scores = _judge(labels, rows, trained.classes, multi_label, source.name)
     _print_table(scores["classes"])
     if flags.output:
         flags.output.mkdir(parents=True, exist_ok=True)
@@ -48,46 +49,31 @@ def main(arguments=None):
         }
         text = json.dumps(evaluation, indent=2, allow_nan=False)
         (flags.output / "evaluation.json").write_text(text + "\n")
-        if confusion is not None:
-            plot_confusion_matrix(
-                confusion, trained.classes, flags.output / "confusion_matrix.png"
+        if not multi_label:
+            drawing = plots.confusion_matrix(
+                scores["confusion_matrix"], trained.classes
             )
+            drawing.savefig(flags.output / "confusion_matrix.png", dpi=120)
         print(f"Written to {flags.output}")
     return 0
 
 
-def _judge(labels, rows, classes, name):
-    """Prints the accuracy; scores, with a table of the classes, and the confusion."""
-    labels, predictions = labels.argmax(axis=-1), rows.argmax(axis=-1)
-    confusion = np.zeros((len(classes),) * 2, np.int64)
-    np.add.at(confusion, (labels, predictions), 1)
-    accuracy = float(np.mean(predictions == labels))
+def _judge(labels, rows, classes, multi_label, name):
+    """Prints the accuracy, or the mAP; scores, with a table of the classes."""
+    table = objectives.table_of_classes(labels, rows, classes, multi_label)
+    if multi_label:
+        value, known = objectives.mean_average_precision(labels, rows)
+        sentence = objectives.map_sentence(value, known, len(classes))
+        print(f"{sentence} on {len(labels):,} items of {name}.")
+        return {"map": value, "map_classes": known, "classes": table}
+    confusion = objectives.confusion_matrix(labels, rows)
+    accuracy = float(confusion.trace() / len(labels))
     print(f"Accuracy: {accuracy:.4f} on {len(labels):,} items of {name}.")
-    scores = {
+    return {
         "accuracy": accuracy,
-        "classes": _per_class(confusion, classes),
+        "classes": table,
         "confusion_matrix": confusion.tolist(),
     }
-    return scores, confusion
-
-
-def _judge_multi_label(labels, rows, classes, name):
-    """Prints the mAP; scores, with a table of the classes, and no confusion."""
-    value, known = objectives.mean_average_precision(labels, rows)
-    sentence = objectives.map_sentence(value, known, len(classes))
-    print(f"{sentence} on {len(labels):,} items of {name}.")
-    precisions = objectives.average_precisions(labels, rows)
-    table = [
-        {
-            "class": class_name,
-            "items": int(count),
-            "average_precision": None if np.isnan(precision) else float(precision),
-        }
-        for class_name, count, precision in zip(
-            classes, labels.sum(axis=0), precisions, strict=True
-        )
-    ]
-    return {"map": value, "map_classes": known, "classes": table}, None
 
 
 def _load(flags, trained):
@@ -135,21 +121,6 @@ def _as_model_labels(labels, columns, num_classes):
     return of_model
 
 
-def _per_class(confusion, classes):
-    """For each class its items, and precision and recall (None where undefined)."""
-    items, predicted = confusion.sum(axis=1), confusion.sum(axis=0)
-    right = confusion.diagonal()
-    return [
-        {
-            "class": name,
-            "items": int(items[i]),
-            "precision": float(right[i] / predicted[i]) if predicted[i] else None,
-            "recall": float(right[i] / items[i]) if items[i] else None,
-        }
-        for i, name in enumerate(classes)
-    ]
-
-
 def _print_table(table):
     width = max(5, *(len(row["class"]) for row in table))
     scores = [key for key in table[0] if key not in ("class", "items")]
@@ -159,44 +130,6 @@ def _print_table(table):
         shown = ["-" if row[key] is None else f"{row[key]:.3f}" for key in scores]
         cells = [f"{text:>{len(key)}}" for text, key in zip(shown, scores, strict=True)]
         print("  ".join([f"{row['class']:<{width}}", f"{row['items']:>5}", *cells]))
-
-
-def plot_confusion_matrix(confusion, classes, path):
-    """Draws how often items of each class (rows) were taken for each (columns).
-
-    Args:
-        confusion: int array (classes, classes).
-        classes: list of str.
-        path: where to write the PNG.
-    """
-    from matplotlib import figure
-
-    count = len(classes)
-    side = min(14, 2.5 + 0.35 * count)
-    drawing = figure.Figure(figsize=(side + 1, side))
-    axis = drawing.subplots()
-    parts = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
-    shown = axis.imshow(parts, cmap="magma", vmin=0, vmax=1)
-    size = 8 if count <= 30 else 5
-    axis.set_xticks(range(count), classes, rotation=90, fontsize=size)
-    axis.set_yticks(range(count), classes, fontsize=size)
-    axis.set_xlabel("predicted")
-    axis.set_ylabel("labelled")
-    if count <= 30:
-        for i, j in zip(*np.nonzero(confusion), strict=True):
-            colour = "white" if parts[i, j] < 0.6 else "black"
-            axis.text(
-                j,
-                i,
-                confusion[i, j],
-                ha="center",
-                va="center",
-                color=colour,
-                fontsize=6,
-            )
-    drawing.colorbar(shown, label="part of the labelled items", shrink=0.8)
-    drawing.tight_layout()
-    drawing.savefig(path, dpi=120)
 
 
 if __name__ == "__main__":

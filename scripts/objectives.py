@@ -77,14 +77,66 @@ def map_sentence(value, num_known, num_classes):
     return f"mAP: {value:.4f} {over}"
 
 
-def final_scores(model, history, validation, test, num_clips=1):
+def confusion_matrix(labels, rows):
+    """How often items of each class were taken for each.
+
+    Args:
+        labels: array (n, E) of 0 and 1, one 1 in each row.
+        rows: float array (n, E), higher for what is rather of the class.
+
+    Returns:
+        int64 array (E, E), a row for each class that items have.
+    """
+    labels, rows = np.asarray(labels), np.asarray(rows)
+    confusion = np.zeros((labels.shape[1],) * 2, np.int64)
+    np.add.at(confusion, (labels.argmax(axis=1), rows.argmax(axis=1)), 1)
+    return confusion
+
+
+def table_of_classes(labels, rows, classes, multi_label):
+    """For each class its items, and how well they are told from others.
+
+    Args:
+        labels, rows: arrays (n, E), as for `confusion_matrix`; where `multi_label`, a
+            row of labels may have any number of 1.
+        classes: sequence of str.
+        multi_label: bool.
+
+    Returns:
+        List of dicts with "class", "items", and "precision" and "recall", or
+        "average_precision" if `multi_label`: floats, `None` where undefined.
+    """
+    items = np.asarray(labels).sum(axis=0).astype(int).tolist()
+    if multi_label:
+        precisions = average_precisions(labels, rows)
+        scores = [
+            {"average_precision": None if np.isnan(value) else float(value)}
+            for value in precisions
+        ]
+    else:
+        confusion = confusion_matrix(labels, rows)
+        right, predicted = confusion.diagonal(), confusion.sum(axis=0)
+        scores = [
+            {
+                "precision": float(right[i] / predicted[i]) if predicted[i] else None,
+                "recall": float(right[i] / items[i]) if items[i] else None,
+            }
+            for i in range(len(classes))
+        ]
+    return [
+        {"class": name, "items": count, **own}
+        for name, count, own in zip(classes, items, scores, strict=True)
+    ]
+
+
+def final_scores(model, history, validation, labels, rows):
     """How good a trained model is, in the words of `metrics.json`.
 
     Args:
         model: `kp.PerceiverClassifier`.
         history: dict, what `fit` logged.
-        validation, test: `tf.data.Dataset` of batches (inputs, labels).
-        num_clips: int, how many clips of each example the test has.
+        validation: `tf.data.Dataset` of batches (inputs, labels).
+        labels, rows: what `predictions` returns for the test.
 
     Returns:
         Dict with "test_loss", the cross-entropy of labels without smoothing, and
@@ -92,7 +144,6 @@ def final_scores(model, history, validation, test, num_clips=1):
         "validation_map", and "test_map_classes", the number of classes with items in
         the test.
     """
-    labels, rows = predictions(model, test, num_clips)
     test_loss = cross_entropy(labels, rows, model.multi_label)
     if not model.multi_label:
         right = labels.argmax(axis=-1) == rows.argmax(axis=-1)

@@ -2,11 +2,16 @@
 
 import contextlib
 
+import numpy as np
+
 from pipelines import duplicates
-from pipelines.sources import SPLITS, load_source, without
+from pipelines.sources import SPLITS, load_source, part, without
 
 # Policies for files that cannot be read.
 BAD_FILES = ("error", "skip")
+
+# To count the classes of a source its items are read, if there are no more of them.
+MOST_COUNTED = 100_000
 
 
 def load_sources(config):
@@ -116,3 +121,35 @@ def find_duplicates(sources, data):
                 f"also in training (e.g. {pairs[0][0]} = {pairs[0][1]})"
             )
     return lines
+
+
+def a_few(source, recipe, count=8):
+    """A data set of one batch, of items from all over a source, which may be sorted.
+
+    Args:
+        source: `Source`.
+        recipe: `Recipe`.
+        count: int, how many items, if the source has as many.
+
+    Returns:
+        `tf.data.Dataset` of pairs, as `Recipe.eval_dataset` makes it.
+    """
+    apart = part(source, max(1, source.num_items // count), 0)
+    return recipe.eval_dataset(apart, batch_size=count, one_hot=True).take(1)
+
+
+def count_classes(source):
+    """How many items of each class a source has: a list of ints, or `None`.
+
+    Not counted are sources that are long to read.
+    """
+    if source.num_items > MOST_COUNTED:
+        return None
+    counts = np.zeros(len(source.classes), np.int64)
+    labels = source.dataset.map(lambda example: example["label"])
+    for label in labels.as_numpy_iterator():
+        if source.multi_label:
+            counts += label.astype(np.int64)
+        else:
+            counts[label] += 1
+    return counts.tolist()

@@ -47,7 +47,7 @@ def check_workdir(workdir, config, is_chief=True):
         lock(workdir)
     file = workdir / "config.json"
     if file.exists():
-        old, new = (_flat(c) for c in (json.loads(file.read_text()), _as_dict(config)))
+        old, new = (flat(c) for c in (json.loads(file.read_text()), _as_dict(config)))
         names = (old.keys() | new.keys()).difference(PLACES)
         changed = sorted(name for name in names if old.get(name) != new.get(name))
         if changed:
@@ -132,14 +132,15 @@ def _as_dict(config):
     return json.loads(config.to_json_best_effort())
 
 
-def _flat(config, prefix=""):
-    flat = {}
+def flat(config, prefix=""):
+    """A nested dict as one whose keys are dotted."""
+    found = {}
     for key, value in config.items():
         if isinstance(value, dict):
-            flat |= _flat(value, f"{prefix}{key}.")
+            found |= flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = value
-    return flat
+            found[f"{prefix}{key}"] = value
+    return found
 
 
 def write_json(file, data):

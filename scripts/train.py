@@ -5,8 +5,8 @@
 
 The same command again resumes a run that was stopped, at any moment and by whatever;
 `scripts/resuming.py` says how. DIR receives `metrics.json`,
-`model/` (a preset folder), `report/`, `history.csv`, `tensorboard/` and
-`checkpoints/`.
+`model/` (a preset folder), `report/` with its page `index.html`, `history.csv`,
+`tensorboard/` and `checkpoints/`.
 
 On several devices or machines: `--config.strategy`, and docs/training.md.
 """
@@ -31,17 +31,17 @@ import command_line
 import keras_perceiver as kp
 import objectives
 import optimization
+import progress
+import report
 import resuming
 import run_data
 import run_folder
 import strategies
 from adapters import build_adapter
-from keras_perceiver import visualize
 from pipelines.checks import check_range
 from pipelines.recipes import find_recipe, save_recipe
 from pipelines.service import check_address
-from pipelines.sources import part
-from trained import probabilities
+from trained import predictions, probabilities
 
 FLAGS = flags.FLAGS
 config_flags.DEFINE_config_file("config", None, "Config file with get_config().")
@@ -158,12 +158,18 @@ def run(config, workdir, strategy, is_chief):
     callbacks = [
         timer,
         resuming.DoneSteps(checkpoint, steps_done, validation, timer),
+        progress.Pace(timer, config.batch_size),
         saving,
         *optimization.callbacks(config.optimizer),
     ]
     if is_chief:
         callbacks += [
             keras.callbacks.TensorBoard(workdir / "tensorboard"),
+            progress.AttentionImages(
+                workdir / "tensorboard" / "attention",
+                run_data.a_few(sources["validation"], one_clip),
+                epochs,
+            ),
             # Last, so that an epoch which counts as done is so everywhere.
             log,
         ]
@@ -198,7 +204,7 @@ def run(config, workdir, strategy, is_chief):
                 steps_per_epoch=steps_per_epoch,
                 validation_data=validation,
                 callbacks=callbacks,
-                verbose="auto" if is_chief else 0,
+                verbose=progress.verbosity() if is_chief else 0,
             )
     # If weights are averaged, those of a checkpoint are not.
     model.optimizer.finalize_variable_values(model.trainable_variables)
@@ -209,27 +215,15 @@ def run(config, workdir, strategy, is_chief):
     # === Report ===
     history = log.history()
     with run_data.readable_errors(recipe, sources):
-        scores = objectives.final_scores(
-            model, history, validation, test, recipe.num_eval_clips
-        )
-        # From all over the test set, which may be sorted by class.
-        apart = max(1, sources["test"].num_items // 8)
-        shown = one_clip.eval_dataset(
-            part(sources["test"], apart, 0), batch_size=8, one_hot=True
-        )
-        examples, labels = next(iter(shown))
+        start = time.perf_counter()
+        test_labels, rows = predictions(model, test, recipe.num_eval_clips)
+        evaluation_seconds = time.perf_counter() - start
+        scores = objectives.final_scores(model, history, validation, test_labels, rows)
+        examples, labels = next(iter(run_data.a_few(sources["test"], one_clip)))
+        train_counts = run_data.count_classes(sources["train"])
     folder = workdir / "model"
     model.save_to_preset(str(folder))
     save_recipe(recipe, classes, folder / "pipeline.json")
-    report = workdir / "report"
-    report.mkdir(exist_ok=True)
-    visualize.plot_learning_curves(
-        history,
-        report / "learning_curves.png",
-        metric="pr_auc" if multi_label else "accuracy",
-    )
-    if recipe.modality == "image":
-        visualize.plot_attention_maps(model, examples, report / "attention_maps.png")
     metrics = {
         **scores,
         "test_items": sources["test"].num_items,
@@ -251,6 +245,22 @@ def run(config, workdir, strategy, is_chief):
             "python": platform.python_version(),
         },
     }
+    page = report.write(
+        workdir,
+        report.Results(
+            model=model,
+            history=history,
+            metrics=metrics,
+            labels=test_labels,
+            rows=rows,
+            examples=examples,
+            example_labels=labels.numpy(),
+            example_rows=probabilities(model, examples),
+            train_counts=train_counts,
+            evaluation_seconds=evaluation_seconds,
+        ),
+    )
+    # Last, since who finds it takes the run for finished.
     run_folder.write_json(workdir / "metrics.json", metrics)
     if multi_label:
         known = metrics["test_map_classes"]
@@ -274,7 +284,7 @@ def run(config, workdir, strategy, is_chief):
         f"{', '.join(map(repr, labelled)) or 'with none'} "
         f"({1000 * (time.perf_counter() - start):.0f} ms)."
     )
-    print(f"Report: {report}")
+    print(f"Report: {page}")
     strategies.wait_for_all(strategy)
 
 

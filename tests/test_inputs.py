@@ -485,7 +485,9 @@ def test_a_permutation_changes_nothing_for_positions_that_travel(tmp_path):
     np.testing.assert_allclose(*results, atol=2e-5)
     plots = []
     for i, backbone in enumerate(backbones):  # Each weight at its pixel's place.
-        visualize.plot_attention_maps(backbone, IMAGE, tmp_path / f"{i}.png")
+        maps = visualize.attention_maps(backbone, IMAGE)
+        drawings = visualize.plot_attention(backbone.adapter, IMAGE, maps)
+        drawings["image"].savefig(tmp_path / f"{i}.png", dpi=120)
         plots.append(np.asarray(Image.open(tmp_path / f"{i}.png"), int))
     assert np.abs(plots[0] - plots[1]).max() <= 2 and plots[0].std() > 10
     other = kp.inputs.PermutedImageInput((5, 7, 3), POSITIONS(4, 8.0), seed=4)

@@ -26,11 +26,11 @@ import command_line
 import evaluate
 import keras_perceiver as kp
 import optimization
+import plots
 import predict
 import results
 import run_data
 import train
-from keras_perceiver import visualize
 from pipelines.image import ImageRecipe
 from pipelines.sources import load_source
 from trained import load_trained, probabilities
@@ -142,11 +142,23 @@ def test_a_run_from_a_folder_of_pictures(finished):
     assert cells[1:4] == [metrics["reads"], f"{metrics['test_accuracy']:.3f}", "8"]
     assert "2 classes: above, below" in output
     assert re.search("; it is labelled '(above|below)' [(]", output)
-    for picture in ("learning_curves", "attention_maps"):
+    for picture in ("learning_curves", "attention_image", "confusion_matrix"):
         with Image.open(workdir / "report" / f"{picture}.png") as image:
             assert min(image.size) > 100
             assert len(np.unique(np.asarray(image))) > 50
-    assert list((workdir / "tensorboard" / "train").iterdir())
+    for kind in ("train", "validation", "attention"):
+        assert list((workdir / "tensorboard" / kind).iterdir())
+    page = (workdir / "report" / "index.html").read_text()
+    assert f"<b>{metrics['test_accuracy']:.3f}</b><span>test accuracy" in page
+    assert "scripts/train.py --config=" in page and str(workdir) in page
+    assert page.count("data:image/png;base64,") == 3
+    # One line an epoch and its number, as this is no terminal.
+    assert "\r" not in output and "\b" not in output
+    assert len(re.findall("val_loss: .* - learning_rate: ", output)) == 3
+    rates = [float(row["learning_rate"]) for row in logged(workdir)]
+    assert len(rates) == 3 and rates[-1] == pytest.approx(0, abs=1e-9)
+    with open(workdir / "history.csv", newline="") as file:
+        assert all(float(row["items_per_second"]) > 0 for row in csv.DictReader(file))
     assert (workdir / "report" / "duplicates.txt").read_text() == ""
     model = kp.PerceiverClassifier.from_preset(workdir / "model")
     assert model.count_params() == metrics["parameters"]
@@ -240,7 +252,7 @@ def test_a_run_that_is_stopped_anywhere_ends_the_same(
         go_on()
     assert len(logged(tmp_path)) == 1
     # While the report is written.
-    with killed(visualize, "plot_learning_curves", lambda *_: True):
+    with killed(plots, "learning_curves", lambda *_: True):
         go_on()
     assert not (tmp_path / "metrics.json").exists()
     go_on()
@@ -264,7 +276,7 @@ def check_same_run(workdir, other):
 def logged(workdir):
     with open(workdir / "history.csv", newline="") as file:
         return [
-            {name: value for name, value in row.items() if "seconds" not in name}
+            {name: value for name, value in row.items() if "second" not in name}
             for row in csv.DictReader(file)
         ]
 
@@ -476,7 +488,7 @@ def test_permuted_pixels_from_training_to_prediction(tmp_path, pictures, capsys)
     seed = "--config.adapter.permutation_seed=3"
     run_here(tmp_path, pictures, "--config.epochs=1", seed)
     capsys.readouterr()
-    assert (tmp_path / "report" / "attention_maps.png").exists()
+    assert (tmp_path / "report" / "attention_image.png").exists()
     adapter = load_trained(tmp_path).model.backbone.adapter
     np.testing.assert_array_equal(
         adapter.order, np.random.default_rng(3).permutation(42)

@@ -13,7 +13,7 @@ import objectives
 import predict
 from sound_files import encode_sound, tone
 from test_train import pytestmark, run_here  # noqa: F401
-from trained import probabilities
+from trained import predictions, probabilities
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,8 @@ def test_final_scores_count_an_example_once(model, clips):
     def scores(inputs, num_clips=1):
         pairs = (inputs, np.eye(3, dtype="float32")[labels])
         batches = tf.data.Dataset.from_tensor_slices(pairs).batch(2)
-        return objectives.final_scores(model, history, batches, batches, num_clips)
+        labels_and_rows = predictions(model, batches, num_clips)
+        return objectives.final_scores(model, history, batches, *labels_and_rows)
 
     rows = probabilities(model, clips, num_clips=4)
     found = scores(clips, num_clips=4)

@@ -112,6 +112,11 @@ class SpectrogramInput(GridInput):
     def get_config(self):
         return {**super().get_config(), "flatten": self.flatten}
 
+    def lay_out(self, values, shape):
+        if not self.flatten:
+            return super().lay_out(values, shape)
+        return values.reshape(*values.shape[:-1], *shape)
+
     def _shape_on_grid(self, shape):
         if not self.flatten:
             return (*shape, 1)

@@ -48,6 +48,10 @@ class InputAdapter(keras.layers.Layer):
         """The `keras.Input` that the model takes, or a dict of them by name."""
         raise NotImplementedError
 
+    def modalities(self):
+        """Dict from names to adapters of one tensor each, in the order of inputs."""
+        raise NotImplementedError
+
     @property
     def flops(self):
         """FLOPs of making the content of one example, 2 for each multiplication of
@@ -143,6 +147,19 @@ class TensorAdapter(InputAdapter):
         """The mask of the content, from the raw tensor and the mask or `None`."""
         return mask
 
+    def lay_out(self, values, shape):
+        """Puts a value for each input where that lies in a raw example.
+
+        Args:
+            values: NumPy array `(..., M)`, such as attention to the inputs.
+            shape: tuple, the shape of the raw example.
+
+        Returns:
+            Array `(..., n_1, ..., n_d)` on the grid of the inputs, which is that of
+            the patches where there are some.
+        """
+        return values.reshape(*values.shape[:-1], *self.content_shape_of(shape)[:-1])
+
     @property
     def content_shape(self):
         return self.content_shape_of(self.shape)
@@ -163,6 +180,9 @@ class TensorAdapter(InputAdapter):
     def mask_name(self):
         """Name of the model's mask input, where there is one."""
         return f"{self.input_name}_mask"
+
+    def modalities(self):
+        return {self.input_name: self}
 
     def take_name(self, modality):
         """Names the adapter and its inputs after one of several modalities.

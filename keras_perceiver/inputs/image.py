@@ -184,6 +184,10 @@ class PermutedImageInput(TensorAdapter):
     def grid_positions(self):
         return None if self._positions_travel else self.positions
 
+    def lay_out(self, values, shape):
+        in_place = values[..., np.argsort(self.order)]
+        return in_place.reshape(*values.shape[:-1], *shape[:2])
+
     @property
     def _positions_travel(self):
         return isinstance(self.positions, FourierPositions)

@@ -117,6 +117,9 @@ class MultimodalInput(InputAdapter):
     def content_shape(self):
         return {name: a.content_shape for name, a in self.adapters.items()}
 
+    def modalities(self):
+        return self.adapters
+
     @property
     def flops(self):
         return sum(adapter.flops for adapter in self.adapters.values())

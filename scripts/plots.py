@@ -1,0 +1,91 @@
+"""Pictures of how a model learned and of what it confuses."""
+
+import io
+
+import numpy as np
+
+# With more classes the cells of a confusion matrix are too small for numbers.
+MOST_NUMBERED_CLASSES = 30
+BLUE, ORANGE = "#2563a8", "#d9731a"
+
+
+def learning_curves(history, metric="accuracy"):
+    """Draws the loss, a metric and the learning rate over the epochs.
+
+    Args:
+        history: dict from the names that `keras.Model.fit` logs to lists with one
+            value for each epoch.
+        metric: str, such as `"accuracy"`.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+    """
+    from matplotlib import figure
+
+    epochs = np.arange(1, len(history["loss"]) + 1)
+    names = [name for name in ("loss", metric, "learning_rate") if name in history]
+    drawing = figure.Figure(figsize=(3.6 * len(names), 2.7), layout="constrained")
+    # A single epoch is a point.
+    marker = "o" if len(epochs) == 1 else None
+    for axis, name in zip(drawing.subplots(1, len(names)), names, strict=True):
+        for key, label, colour in (
+            (name, "training", BLUE),
+            (f"val_{name}", "validation", ORANGE),
+        ):
+            if key in history:
+                style = {"color": colour, "marker": marker, "linewidth": 1.5}
+                axis.plot(epochs, history[key], label=label, **style)
+        axis.set_title(name.replace("_", " "), fontsize=10, loc="left")
+        axis.set_xlabel("epoch", fontsize=9)
+        axis.locator_params("x", integer=True)
+        axis.tick_params(labelsize=8)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        if f"val_{name}" in history:
+            axis.legend(frameon=False, fontsize=8)
+    return drawing
+
+
+def confusion_matrix(confusion, classes):
+    """Draws how often items of each class (rows) were taken for each (columns).
+
+    Args:
+        confusion: int array (classes, classes).
+        classes: list of str.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+    """
+    from matplotlib import figure
+
+    confusion, count = np.asarray(confusion), len(classes)
+    side = min(14, 2.5 + 0.35 * count)
+    drawing = figure.Figure(figsize=(side + 1, side), layout="constrained")
+    axis = drawing.subplots()
+    parts = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1)
+    shown = axis.imshow(parts, cmap="Blues", vmin=0, vmax=1)
+    size = 8 if count <= MOST_NUMBERED_CLASSES else 5
+    # Names are names, also where they look like formulas.
+    names = [_shortened(name).replace("$", r"\$") for name in classes]
+    axis.set_xticks(range(count), names, rotation=90, fontsize=size)
+    axis.set_yticks(range(count), names, fontsize=size)
+    axis.set_xlabel("predicted")
+    axis.set_ylabel("labelled")
+    if count <= MOST_NUMBERED_CLASSES:
+        for i, j in zip(*np.nonzero(confusion), strict=True):
+            colour = "black" if parts[i, j] < 0.6 else "white"
+            style = {"ha": "center", "va": "center", "color": colour, "fontsize": 6}
+            axis.text(j, i, confusion[i, j], **style)
+    drawing.colorbar(shown, label="part of the labelled items", shrink=0.8)
+    return drawing
+
+
+def png(drawing, dpi=120):
+    """The bytes of a figure as a PNG file."""
+    file = io.BytesIO()
+    drawing.savefig(file, format="png", dpi=dpi)
+    return file.getvalue()
+
+
+def _shortened(name, length=24):
+    return name if len(name) <= length else name[: length - 1] + "…"

@@ -1,0 +1,88 @@
+"""What a run shows of itself while it goes on."""
+
+import sys
+import time
+
+import keras
+import tensorflow as tf
+
+import plots
+import seeing
+
+# The progress bar needs the learning rate no more often, and schedules take time.
+SECONDS_BETWEEN_RATES = 0.2
+# How many times during a run its attention is drawn.
+MOST_DRAWINGS = 10
+# Memory that this may take; training needs the rest.
+MOST_BYTES = 2**28
+
+
+def verbosity():
+    """What `fit` takes as `verbose`: a bar on a terminal, elsewhere a line an epoch."""
+    return 1 if sys.stdout.isatty() else 2
+
+
+class Pace(keras.callbacks.Callback):
+    """Logs the learning rate, and the items trained on in a second of an epoch so far.
+
+    After an epoch, the items of a second are those of its training alone. The first
+    epoch of a process has the compiling in it.
+
+    Args:
+        timer: `EpochSeconds` of the run, which comes before.
+        batch_size: int, items of a step.
+    """
+
+    def __init__(self, timer, batch_size):
+        super().__init__()
+        self._timer = timer
+        self._batch_size = batch_size
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._looked_at_rate = -float("inf")
+
+    def on_train_batch_end(self, batch, logs=None):
+        seconds, _ = self._timer.spent()
+        self._items_per_second = (batch + 1) * self._batch_size / seconds
+        now = time.perf_counter()
+        if now - self._looked_at_rate > SECONDS_BETWEEN_RATES:
+            self._looked_at_rate = now
+            self._learning_rate = float(self.model.optimizer.learning_rate)
+        self._add_to(logs)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._learning_rate = float(self.model.optimizer.learning_rate)
+        self._add_to(logs)
+
+    def _add_to(self, logs):
+        logs["learning_rate"] = self._learning_rate
+        logs["items_per_second"] = self._items_per_second
+
+
+class AttentionImages(keras.callbacks.Callback):
+    """Draws what a model attends to for TensorBoard, some times during a run.
+
+    Args:
+        folder: path of the folder of TensorBoard's files.
+        examples: `tf.data.Dataset` of one pair, a batch of what the model takes, and
+            labels.
+        epochs: int, length of the run.
+    """
+
+    def __init__(self, folder, examples, epochs):
+        super().__init__()
+        self._folder = folder
+        self._examples = examples
+        self._every = -(-epochs // MOST_DRAWINGS)
+
+    def on_epoch_end(self, epoch, logs=None):
+        if (epoch + 1) % self._every:
+            return
+        examples, _ = next(iter(self._examples))
+        figures = seeing.look(self.model, examples, MOST_BYTES).figures
+        if not figures:
+            return
+        with tf.summary.create_file_writer(str(self._folder)).as_default():
+            for name, drawing in figures.items():
+                pixels = tf.io.decode_png(plots.png(drawing), channels=3)
+                tf.summary.image(f"attention/{name}", pixels[None], step=epoch)
