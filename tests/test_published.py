@@ -43,7 +43,10 @@ def test_configs_are_the_presets(name):
     found = summary.of_config(config_of(name), preset["num_classes"])
     assert found.total.parameters == preset["metadata"]["params"]
     expected = summary.of_preset(f"perceiver_{name}")
-    assert (found.num_inputs, found.channels) == (expected.num_inputs, expected.channels)
+    assert (found.num_inputs, found.channels) == (
+        expected.num_inputs,
+        expected.channels,
+    )
     # As the papers count, whatever is recomputed.
     assert found.total.projected.forward == expected.total.projected.forward
 

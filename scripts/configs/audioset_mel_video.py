@@ -4,7 +4,8 @@
         --workdir=runs/audioset_mel_video --config.data.source=folder:PATH
 
 PATH holds MP4, AVI, MKV or WebM files, and `labels.csv` with their classes. The preset
-is `perceiver_audioset_mel_video`; section 4.2. What each stream is, its own config says.
+is `perceiver_audioset_mel_video`; section 4.2. The configs of the streams say what each
+is.
 
 Tuned, the paper has 44.2, without SpecAugment and with spectrograms hidden at a rate of
 0.1: `--config.data.augmentation.audio.time_mask=0.0

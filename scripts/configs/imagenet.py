@@ -3,8 +3,8 @@
     python scripts/train.py --config=scripts/configs/imagenet.py \
         --workdir=runs/imagenet --config.data.source=tfds:imagenet2012
 
-or `--config.data.source=folder:PATH`, where PATH has `train` and `val` with a folder for
-each class. The preset is `perceiver_imagenet`; sections 4.1 and B to C of the paper.
+or `--config.data.source=folder:PATH`, where PATH has `train` and `val` with a folder
+for each class. The preset is `perceiver_imagenet`; section 4.1, appendices B and C.
 `--config.adapter.permutation_seed=0` permutes the pixels: 78.0 %, too.
 """
 
