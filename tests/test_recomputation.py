@@ -1,5 +1,7 @@
 """Recomputed layers: the same numbers, whatever is dropped, for less memory."""
 
+import re
+
 import keras
 import numpy as np
 import pytest
@@ -80,6 +82,27 @@ def test_gradients_are_the_same_with_dropout(compiled, policy):
         plain.non_trainable_variables, again.non_trainable_variables, strict=True
     ):
         np.testing.assert_array_equal(own, other)
+
+
+@pytest.mark.tf_only("of other backends Keras compiles elsewhere")
+def test_a_compiler_does_not_undo_it():
+    import tensorflow as tf
+
+    def num_products(recompute):
+        block = make_block(recompute)
+
+        @tf.function(jit_compile=True)
+        def compute(x):
+            with tf.GradientTape() as tape:
+                loss = tf.reduce_sum(block(x, training=True) ** 2)
+            return tape.gradient(loss, [v.value for v in block.trainable_variables])
+
+        inputs = tf.constant(array(B, N, D))
+        text = compute.experimental_get_compiler_ir(inputs)(stage="optimized_hlo")
+        return len(re.findall(r"= \S+ (?:dot|custom-call)\(", text))
+
+    # Of each of two layers, all but the last product of its MLP.
+    assert num_products(True) >= num_products(False) + 2 * 6
 
 
 def test_a_frozen_layer_and_a_mask():
