@@ -25,6 +25,8 @@ from sound_files import encode_sound, tone
 from test_configs import PUBLISHED
 from video_clips import numbered_frames
 
+# How ml_collections imports a config file.
+pytestmark = pytest.mark.filterwarnings("ignore:the load_module:DeprecationWarning")
 NAMES = sorted(PUBLISHED)
 
 

@@ -57,11 +57,12 @@ def step(block, compiled, training=True):
     return gradients(loss, [array(B, N, D)], block, compiled)
 
 
-@pytest.mark.parametrize("compiled", COMPILED)
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "compiled, policy",
+    [*((c, "float32") for c in COMPILED), (COMPILED[0], "mixed_bfloat16")],
+)
 def test_gradients_are_the_same_with_dropout(compiled, policy):
     plain, again = (make_block(r, dtype=policy) for r in (False, True))
-    rtol, atol = (1e-5, 1e-5) if policy == "float32" else (5e-2, 5e-2)
     results = []
     # Of two steps, whose masks differ.
     for _ in range(2):
@@ -74,7 +75,7 @@ def test_gradients_are_the_same_with_dropout(compiled, policy):
         ):
             scale = np.abs(own).max()
             np.testing.assert_allclose(
-                other.astype("float32"), own.astype("float32"), rtol, atol * scale
+                other.astype("float32"), own.astype("float32"), 1e-5, 1e-5 * scale
             )
     assert np.abs(results[0] - results[1]).max() > 0
     # As many seeds are drawn.
@@ -139,7 +140,6 @@ def make_model(recompute):
         kp.inputs.ImageInput((6, 5, 3), kp.FourierPositions(3)),
         num_latents=7,
         latent_dim=12,
-        num_cross_attends=2,
         num_latent_blocks=2,
         num_layers_per_block=2,
         num_self_heads=2,
@@ -149,12 +149,11 @@ def make_model(recompute):
     return kp.PerceiverClassifier(backbone, 3)
 
 
-@pytest.mark.parametrize("jit_compile", COMPILED[1:] or [False])
-def test_fit_is_the_same(jit_compile):
+def test_fit_is_the_same():
     losses = []
     for recompute in (False, True):
         model = make_model(recompute)
-        model.compile(keras.optimizers.SGD(0.1), jit_compile=jit_compile)
+        model.compile(keras.optimizers.SGD(0.1), jit_compile=False)
         images, labels = array(8, 6, 5, 3), np.arange(8) % 3
         history = model.fit(
             images, labels, batch_size=4, epochs=2, shuffle=False, verbose=0
