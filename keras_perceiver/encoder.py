@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from keras_perceiver.initializers import array_initializer
+from keras_perceiver.recomputation import recomputed
 from keras_perceiver.self_attention import SelfAttention
 from keras_perceiver.serialization import serializable
 from keras_perceiver.validation import check_choice, check_positive
@@ -74,6 +75,8 @@ class LatentBlock(keras.layers.Layer):
         num_heads, qk_dim, v_dim, widening_factor, approximate_gelu, dropout_rate,
         attention_dropout_rate, kernel_initializer: as in `kp.layers.SelfAttention`,
             the same for each layer.
+        recompute: bool. Whether training keeps nothing of a layer but its inputs, and
+            the backward pass runs it again; the gradients are the same.
         **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:
@@ -96,11 +99,13 @@ class LatentBlock(keras.layers.Layer):
         dropout_rate=0.0,
         attention_dropout_rate=0.0,
         kernel_initializer=None,
+        recompute=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
         check_positive(num_layers=num_layers)
         self.num_layers = num_layers
+        self.recompute = bool(recompute)
         self.supports_masking = True
         self.layers = [
             SelfAttention(
@@ -124,7 +129,10 @@ class LatentBlock(keras.layers.Layer):
 
     def call(self, inputs, mask=None, training=None):
         for layer in self.layers:
-            inputs = layer(inputs, mask=mask, training=training)
+            if self.recompute and training:
+                inputs = recomputed(layer, inputs, mask=mask, training=training)
+            else:
+                inputs = layer(inputs, mask=mask, training=training)
         return inputs
 
     def compute_output_shape(self, inputs_shape):
@@ -133,7 +141,12 @@ class LatentBlock(keras.layers.Layer):
     def get_config(self):
         own = super().get_config()
         shared = self.layers[0].get_config()
-        return {**shared, **own, "num_layers": self.num_layers}
+        return {
+            **shared,
+            **own,
+            "num_layers": self.num_layers,
+            "recompute": self.recompute,
+        }
 
 
 def sharing_ids(sharing, count, what):

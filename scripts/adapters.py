@@ -1,7 +1,11 @@
 """From a recipe and a config to the adapter that reads what the recipe makes."""
 
+import math
+
+import keras
+
 import keras_perceiver as kp
-from pipelines.checks import check_integer
+from pipelines.checks import check_integer, check_range
 
 
 def build_adapter(recipe, settings):
@@ -17,7 +21,14 @@ def build_adapter(recipe, settings):
     return _BUILDERS[recipe.modality](recipe, **settings)
 
 
-def _audio(recipe, num_bands, projection_dim, segment_length=None, patch_size=None):
+def _audio(
+    recipe,
+    num_bands,
+    projection_dim,
+    segment_length=None,
+    patch_size=None,
+    flatten=False,
+):
     if recipe.representation == "wave":
         grid = _patch_grid((recipe.num_samples,), (segment_length,), "segment_length")
         return kp.inputs.AudioInput(
@@ -28,9 +39,11 @@ def _audio(recipe, num_bands, projection_dim, segment_length=None, patch_size=No
         )
     shape = (recipe.num_frames, recipe.num_mel_bins)
     patch_size = _whole_patch(patch_size, shape)
+    grid = _patch_grid(shape, patch_size)
     return kp.inputs.SpectrogramInput(
         shape,
-        kp.FourierPositions(num_bands, max_resolution=_patch_grid(shape, patch_size)),
+        kp.FourierPositions(num_bands, math.prod(grid) if flatten else grid),
+        flatten=flatten,
         patch_size=patch_size,
         projection_dim=projection_dim,
     )
@@ -51,6 +64,7 @@ def _image(
     recipe,
     num_bands,
     position_dim=None,
+    position_stddev=None,
     patch_size=None,
     projection_dim=None,
     conv_features=None,
@@ -72,7 +86,7 @@ def _image(
     if position_dim is None:
         positions = kp.FourierPositions(num_bands, max_resolution=grid)
     else:
-        positions = kp.LearnedPositions(grid, position_dim)
+        positions = _learned(grid, position_dim, position_stddev)
     if conv_features is not None:
         return kp.inputs.ConvImageInput(shape, positions, num_features=conv_features)
     if permutation_seed is not None:
@@ -80,6 +94,14 @@ def _image(
     return kp.inputs.ImageInput(
         shape, positions, patch_size=patch_size, projection_dim=projection_dim
     )
+
+
+def _learned(grid, dim, stddev):
+    if stddev is None:
+        return kp.LearnedPositions(grid, dim)
+    check_range(0, math.inf, position_stddev=stddev)
+    initializer = keras.initializers.TruncatedNormal(stddev=stddev)
+    return kp.LearnedPositions(grid, dim, initializer)
 
 
 def _points(recipe, num_bands, max_resolution):

@@ -2,12 +2,14 @@
 
     python scripts/benchmark.py cross_attention --json FILE
     python scripts/benchmark.py models --json FILE
+    python scripts/benchmark.py train_step --json FILE
     python scripts/benchmark.py pipelines --json FILE
 
 `cross_attention` is one read of inputs of many kinds and sizes, `models` are whole
-models. All implementations compute one function with the same weights, which is
-checked first. They take turns, round by round, and medians of the rounds are compared.
-PyTorch, transformers and perceiver-pytorch are measured where they are installed.
+models, and `train_step` is a training step of the presets with its peak memory. All
+implementations compute one function with the same weights, which is checked first. They
+take turns, round by round, and medians of the rounds are compared. PyTorch,
+transformers and perceiver-pytorch are measured where they are installed.
 
 `pipelines` is what `tf.data` makes of files of each modality, beside what the model of
 its config takes, and our decoding of images beside that of Keras.
@@ -26,12 +28,13 @@ import tensorflow as tf
 from benchmarks.cross_attention import command as cross_attention
 from benchmarks.models import command as models
 from benchmarks.pipelines import command as pipelines
+from benchmarks.train_step import command as train_step
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (cross_attention, models, pipelines):
+    for command in (cross_attention, models, train_step, pipelines):
         command.add_to(commands)
     args = parser.parse_args(argv)
     # It would warn that each contestant is traced anew.

@@ -97,6 +97,9 @@ def _recipe_without_data(config):
         if modality == "audio_video":
             for name in ("audio", "video"):
                 given[name] = recipe_of(name, given[name], f"{name}.")
+        elif given.get("representation") == "mel":
+            # Found from the data, and no sizes.
+            given = {"mel_mean": 0.0, "mel_std": 1.0, **given}
         absent = [
             f"--config.data.recipe.{prefix}{field.name}"
             for field in dataclasses.fields(recipe)

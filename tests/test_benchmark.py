@@ -28,6 +28,12 @@ from benchmarks.pipelines import decoding, files, throughput
 from benchmarks.pipelines import report as pipelines_report
 from benchmarks.pipelines.cases import CASES as PIPELINES
 from benchmarks.pipelines.cases import Case as Pipeline
+from benchmarks.train_step import command as train_step_command
+from benchmarks.train_step import report as train_step_report
+from benchmarks.train_step.contestants import CONTESTANTS as TRAINED
+from benchmarks.train_step.contestants import OURS
+from benchmarks.train_step.task import LARGE, SMALL
+from benchmarks.train_step.task import Task as TrainStep
 from pipelines.text import TextRecipe
 
 SCRIPT = pathlib.Path(benchmark.__file__)
@@ -303,6 +309,95 @@ def test_heads_that_do_not_divide_are_said(tmp_path, capsys):
     with pytest.raises(SystemExit):
         benchmark.main(["models", f"--json={tmp_path / 'x.json'}", "--heads=3"])
     assert "`--heads` must divide `--latent-dim`" in capsys.readouterr().err
+
+
+# === Training steps ===
+
+
+@functools.cache
+def losses_of(name, model):
+    """The output of a contestant, and its mean loss after each of three steps."""
+    runner = TRAINED[name].make(TrainStep(model, 2))
+    output, losses = runner.forward(), [runner.training() for _ in range(3)]
+    if name not in OURS:  # Keras has the mean of all steps itself.
+        losses = np.cumsum(losses) / np.arange(1, 4)
+    return output, losses
+
+
+# What recomputes is in `test_recomputation.py`.
+@pytest.mark.parametrize("name", [n for n in TRAINED if "recompute" not in n])
+def test_all_take_the_same_steps(name):
+    if not is_installed(TRAINED[name].package):
+        pytest.skip(f"the package {TRAINED[name].package} is not installed")
+    model = "perceiver_modelnet40_small"
+    output, losses = losses_of(name, model)
+    expected, expected_losses = losses_of("ours", model)
+    assert output.shape == (2, 10)
+    assert difference_to(expected, output) < 1e-5
+    np.testing.assert_allclose(losses, expected_losses, rtol=1e-3)
+    assert losses[2] < losses[0]
+
+
+@pytest.mark.skipif(
+    not is_installed("transformers"), reason="transformers is not installed"
+)
+@pytest.mark.parametrize("model", SMALL)
+def test_hugging_face_is_the_same_model(model):
+    task = TrainStep(model, 2)
+    expected = keras.ops.convert_to_numpy(task.model(task.inputs, training=False))
+    output = TRAINED["hugging-face"].make(task).forward()
+    assert difference_to(expected, output) < 1e-5
+
+
+@pytest.mark.parametrize("model", [*SMALL, LARGE])
+def test_what_is_trained_is_the_preset(model):
+    task = TrainStep(model, 2, same_weights=False)
+    assert task.byte_array.shape == (2, task.adapter.num_inputs, task.adapter.channels)
+    reads = [i for kind, i in task.steps if kind == "cross_attend"]
+    assert len(reads) == task.config["num_cross_attends"]
+    assert max(reads) + 1 == task.num_weights["cross_attend"]
+    assert task.labels.max() < task.num_classes
+
+
+def test_training_steps_are_reported(tmp_path, capsys):
+    file = tmp_path / "steps.json"
+    flags = ["--rounds=2", "--batch-size=2", "--skip-memory", "--only=ours"]
+    flags += ["--only=hugging-face", "--model=perceiver_modelnet40_small"]
+    benchmark.main(["train_step", f"--json={file}", *flags])
+    results = {r["contestant"]: r for r in json.loads(file.read_text())["results"]}
+    assert len(results["ours"]["seconds"]["training"]) == 2
+    assert results["ours"]["batch_size"] == 2
+    table = file.with_suffix(".md").read_text()
+    assert "| perceiver_modelnet40_small | 2 | ours |" in table
+    is_there = is_installed("transformers")
+    assert ("- ours takes" in capsys.readouterr().out) == is_there
+    assert ("| hugging-face |" in table) == is_there
+
+
+def test_peak_memory_of_a_step(capsys):
+    train_step_command.peak_memory("ours", "perceiver_modelnet40_small", 2)
+    peaks = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(peaks) == {"first", "training"}
+    assert all(peak is None or 0 <= peak < 2**31 for peak in peaks.values())
+
+
+def test_steps_and_aims():
+    def of(name, seconds, peak):
+        return {
+            "input": LARGE,
+            "contestant": name,
+            "median_seconds": {"training": seconds},
+            "peak_bytes": {"training": peak},
+        }
+
+    results = [of("ours", 2.0, 3e9), of("hugging-face", 3.0, 4e9)]
+    assert train_step_report.statements(results) == [
+        f"{LARGE}:",
+        "- ours takes 0.50 steps/s, hugging-face 0.33: 1.50 times as fast (aim: at "
+        "least 1.3, met); peak memory 0.75 of the other's (aim: at most 0.5, missed)",
+    ]
+    assert train_step_report.statements(results[:1]) == []
+    assert list(OURS)[:2] == ["ours", "ours-xla"]
 
 
 # === Pipelines ===

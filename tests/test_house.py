@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).parent.parent
 FLOORS = [
     ["version", "serialization", "validation", "distribution"],
     ["initializers", "optimizers"],
-    ["positions", "dropout", "cost", "loops"],
+    ["positions", "dropout", "cost", "loops", "recomputation"],
     ["modalities", "byte_array", "streaming"],
     ["attention"],
     ["reading"],

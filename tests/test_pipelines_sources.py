@@ -160,6 +160,20 @@ class TestFolder:
         sources = load_all(f"folder:{tmp_path}")
         assert [sources[split].num_items for split in SPLITS] == [4, 6, 8]
 
+    def test_parts_within_class_folders(self, tmp_path):
+        for split, count in (("train", 10), ("test", 3)):
+            for name in "ab":
+                write_images(tmp_path / name / split, count)
+        sources = load_all(f"folder:{tmp_path}")
+        assert [sources[split].num_items for split in SPLITS] == [18, 2, 6]
+        assert sources["test"].classes == ("a", "b")
+        assert all(b"/test/" in path for path in column(sources["test"], "path"))
+        assert column(sources["test"], "label") == [0, 0, 0, 1, 1, 1]
+        (tmp_path / "readme.md").touch()
+        (tmp_path / "b" / "more").mkdir()
+        with pytest.warns(UserWarning, match="Ignored 2 .* b/more, readme.md"):
+            load_source(f"folder:{tmp_path}", "test")
+
     def test_a_class_may_be_called_train(self, tmp_path):
         write_images(tmp_path / "train", 5)
         write_images(tmp_path / "test", 5)

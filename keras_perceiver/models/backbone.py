@@ -59,6 +59,9 @@ class PerceiverBackbone(keras_hub.models.Backbone):
         dropout_rate: float. Dropout of the results of attention and MLPs.
         attention_dropout_rate: float. Dropout of the attention weights.
         latent_initializer: defaults to a truncated normal of deviation 0.02.
+        recompute: bool. Whether training keeps nothing of a layer of a latent block but
+            its inputs, and the backward pass runs it again: less memory for more time,
+            and the same gradients.
         dtype: string or `keras.DTypePolicy`.
         **kwargs: `keras.Model` arguments.
 
@@ -119,6 +122,7 @@ class PerceiverBackbone(keras_hub.models.Backbone):
         latent_initializer=None,
         method="auto",
         chunk_bytes=CHUNK_BYTES,
+        recompute=False,
         dtype=None,
         **kwargs,
     ):
@@ -164,6 +168,7 @@ class PerceiverBackbone(keras_hub.models.Backbone):
                 num_heads=num_self_heads,
                 qk_dim=qk_dim,
                 widening_factor=self_widening_factor,
+                recompute=recompute,
                 name=f"latent_block_{i + 1}",
                 **shared,
             )
@@ -219,6 +224,7 @@ class PerceiverBackbone(keras_hub.models.Backbone):
         self.latent_initializer = latent_array.initializer
         self.method = method
         self.chunk_bytes = chunk_bytes
+        self.recompute = bool(recompute)
 
     def get_config(self):
         return {
@@ -246,6 +252,7 @@ class PerceiverBackbone(keras_hub.models.Backbone):
             "latent_initializer": keras.initializers.serialize(self.latent_initializer),
             "method": self.method,
             "chunk_bytes": self.chunk_bytes,
+            "recompute": self.recompute,
         }
 
     @classmethod

@@ -25,7 +25,8 @@ def load_folder(path, split, rule, modality="image"):
     Where PATH has the folders `train` and `test`, or `train` and one of
     `validation`, `valid` and `val`, these hold the class folders. Then the test is
     `test`, or the validation folder if there is no `test`; the validation is the
-    validation folder beside a `test`, else a stratified part of `train`. Otherwise
+    validation folder beside a `test`, else a stratified part of `train`. The same
+    holds where each class folder has these folders, as those of ModelNet40. Otherwise
     all three are stratified parts of PATH.
 
     Args:
@@ -97,14 +98,33 @@ class _Scan:
 
     def warn_of_ignored(self, root):
         """Warns once of all files and folders that are of no use."""
-        if not self.ignored:
+        ignored = list(dict.fromkeys(self.ignored))
+        if not ignored:
             return
-        first = ", ".join(printable(os.path.relpath(p, root)) for p in self.ignored[:3])
+        first = ", ".join(printable(os.path.relpath(p, root)) for p in ignored[:3])
         warnings.warn(
-            f"Ignored {len(self.ignored)} entries of {printable(root)} that are no "
+            f"Ignored {len(ignored)} entries of {printable(root)} that are no "
             f"{self.modality.noun}s, such as: {first}",
             stacklevel=4,
         )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """Where the files of a split are: in PATH/CLASS, or in PATH/CLASS/INNER.
+
+    Attributes:
+        path: bytes, path of the folder of class folders.
+        inner: bytes, the folder within each class folder; empty for none.
+    """
+
+    path: bytes
+    inner: bytes = b""
+
+    def of_class(self, name):
+        """Path of the folder of a class's files."""
+        folder = os.path.join(self.path, name)
+        return os.path.join(folder, self.inner) if self.inner else folder
 
 
 def _visible_entries(folder):
@@ -119,24 +139,45 @@ def _visible_entries(folder):
 
 
 def _split_folders(scan, root):
-    """Returns the folders of train, validation and test; None for a missing one."""
-    found = {
-        entry.name.lower(): entry.path
-        for entry in _visible_entries(root)
-        # With files directly inside, `train` is just the class of trains.
-        if entry.is_dir() and any(e.is_dir() for e in _visible_entries(entry.path))
+    """Returns a `_Part` of train, validation and test; None for a missing one."""
+    entries = [entry for entry in _visible_entries(root) if entry.is_dir()]
+    inside = {
+        entry.name: {e.name for e in _visible_entries(entry.path) if e.is_dir()}
+        for entry in entries
     }
+    # With files directly inside, `train` is just the class of trains.
+    found = {e.name.lower(): e.path for e in entries if inside[e.name]}
+    train, validation, test = _choose_parts(found)
+    if train is not None:
+        used = (train, validation, test)
+        scan.ignored += [e.path for e in _visible_entries(root) if e.path not in used]
+        return tuple(None if path is None else _Part(path) for path in used)
+    # The parts that all classes have.
+    shared = set.intersection(*inside.values()) if inside else set()
+    names = _choose_parts({name: name for name in shared})
+    if names[0] is None:
+        return _Part(root), None, None
+    for entry in entries:
+        within = _visible_entries(entry.path)
+        scan.ignored += [e.path for e in within if e.name not in names]
+    return tuple(None if name is None else _Part(root, name) for name in names)
+
+
+def _choose_parts(found):
+    """The values of train, validation and test, or `None` for each that is missing.
+
+    Without a train part, or any other beside it, all are missing.
+    """
     train, test = found.get(b"train"), found.get(b"test")
     validation = next((found[n] for n in _VALIDATION_NAMES if n in found), None)
     if train is None or (validation is None and test is None):
-        return root, None, None
-    used = (train, validation, test)
-    scan.ignored += [e.path for e in _visible_entries(root) if e.path not in used]
-    return used
+        return None, None, None
+    return train, validation, test
 
 
-def _read_training_folder(scan, folder):
+def _read_training_folder(scan, part):
     """Returns class names (bytes), paths (bytes) and labels, int64 (N,)."""
+    folder = part.path
     class_names = scan.folders(folder)
     if not class_names:
         raise ValueError(
@@ -148,19 +189,20 @@ def _read_training_folder(scan, folder):
             "The folder must hold at least two classes. "
             f"Received: {printable(folder)} with only {printable(class_names[0])!r}"
         )
-    files = [scan.files(os.path.join(folder, name)) for name in class_names]
+    files = [scan.files(part.of_class(name)) for name in class_names]
     for name, members in zip(class_names, files, strict=True):
         if not members:
             noun, formats = scan.modality.noun, scan.modality.formats
             raise ValueError(
                 f"Each class folder must hold files of {noun}s ({formats}). "
-                f"Received: {printable(os.path.join(folder, name))} without any"
+                f"Received: {printable(part.of_class(name))} without any"
             )
     return class_names, *_flatten(files)
 
 
-def _read_held_out_folder(scan, folder, class_names):
+def _read_held_out_folder(scan, part, class_names):
     """Returns paths (bytes) and labels, int64 (N,); a class may be missing."""
+    folder = part.path
     present = scan.folders(folder)
     unknown = sorted(set(present) - set(class_names))
     if unknown:
@@ -169,7 +211,7 @@ def _read_held_out_folder(scan, folder, class_names):
             f"Received: {printable(os.path.join(folder, unknown[0]))} without one"
         )
     files = [
-        scan.files(os.path.join(folder, name)) if name in present else []
+        scan.files(part.of_class(name)) if name in present else []
         for name in class_names
     ]
     if not any(files):

@@ -27,6 +27,9 @@ def get_config():
     # Frames and bins of a patch; None for all bins, so that an input is a spectrum, and
     # (1, 1) for each cell by itself.
     adapter.patch_size = (2, None)
+    # Whether the cells, without patches, are one sequence, with one number for both
+    # time and frequency as their position.
+    adapter.flatten = False
     adapter.projection_dim = config_dict.placeholder(int)
     adapter.num_bands = 12
     config.model.cross_qk_dim = 64

@@ -19,17 +19,10 @@ def get_config():
     config.batch_size = 32
     config.optimizer.learning_rate = 1e-3
     config.data.cache = False
-    for name, own in (("audio", audio_mel.get_config()), ("video", video.get_config())):
-        config.data.recipe[name] = own.data.recipe
-        config.data.augmentation[name] = own.data.augmentation
-        config.adapter[name] = own.adapter
-        del config.data.recipe[name].num_eval_clips
+    set_streams(config, audio_mel.get_config(), video.get_config())
     # Over how many overlapping clips the predictions of a tested video are averaged;
     # 16 in the paper. Validation during training always has one.
     config.data.recipe.num_eval_clips = 1
-    # Sound and pictures are mixed together.
-    for name, key in (("audio", "mixup"), ("video", "mixup"), ("video", "cutmix")):
-        del config.data.augmentation[name][key]
     # Alpha of the shares in which clips are mixed by MixUp, such as 0.2; 0: not at
     # all. The metrics of training are then of mixed clips.
     config.data.augmentation.mixup = 0.0
@@ -45,3 +38,20 @@ def get_config():
     config.model.cross_qk_dim = 64
     config.model.dropout_rate = 0.1
     return config
+
+
+def set_streams(config, audio, video):
+    """Gives a config what the configs of its streams say of each.
+
+    Args:
+        config: `ConfigDict` of videos with sound.
+        audio, video: those of sounds and of videos.
+    """
+    for name, own in (("audio", audio), ("video", video)):
+        config.data.recipe[name] = own.data.recipe
+        config.data.augmentation[name] = own.data.augmentation
+        config.adapter[name] = own.adapter
+        del config.data.recipe[name].num_eval_clips
+    # Sound and pictures are mixed together.
+    for name, key in (("audio", "mixup"), ("video", "mixup"), ("video", "cutmix")):
+        del config.data.augmentation[name][key]

@@ -62,6 +62,8 @@ def get_config():
     model.dropout_rate = 0.0
     model.dtype = "float32"
     model.method = "auto"
+    # Keeps less of the latent blocks for the backward pass, and computes it again.
+    model.recompute = False
 
     # A part of each label, spread evenly over the classes.
     config.loss = config_dict.ConfigDict({"label_smoothing": 0.0})

@@ -30,6 +30,8 @@ def get_config():
     config.adapter.num_bands = 12
     # Channels of learned positions, in place of Fourier features.
     config.adapter.position_dim = config_dict.placeholder(int)
+    # The standard deviation that these begin with; None: 0.02.
+    config.adapter.position_stddev = config_dict.placeholder(float)
     # Rows and columns of a patch, and the width that a linear layer takes an input to;
     # or the channels of a 7 x 7 convolution before all else. None: pixels as they are.
     config.adapter.patch_size = config_dict.placeholder(tuple)

@@ -69,7 +69,7 @@ class Task:
             f"{block_path}.{path}.{name}": keras.ops.convert_to_numpy(weight)
             for block_path, block in self._blocks()
             for path in BLOCK_LAYERS
-            for name, weight in _weights_of(block, path)
+            for name, weight in weights_of(block, path)
         }
 
 
@@ -143,7 +143,7 @@ class LatentBlockTask(Task):
             yield f"layers.{i}", block
 
 
-def _weights_of(block, path):
+def weights_of(block, path):
     """Pairs (name, variable) of a layer of a block; none where it has no such layer."""
     try:
         layer = functools.reduce(getattr, path.split("."), block)
