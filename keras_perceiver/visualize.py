@@ -178,6 +178,7 @@ def _draw_panels(axes, panels, **style):
 def _plot_videos(adapter, raw, mask, panels):
     panels = [panel for panel in panels if panel.is_mean]
     num_frames = raw.shape[1]
+    frames_per_patch = adapter.patch_size[0] if adapter.patch_size else 1
     shown = np.linspace(0, num_frames - 1, min(num_frames, MOST_FRAMES)).astype(int)
     rows = 1 + len(panels)
     drawing, axes = _grid_of_axes(len(raw) * rows, len(shown), width=1.15, left=0.9)
@@ -190,8 +191,8 @@ def _plot_videos(adapter, raw, mask, panels):
             _name_row(row[0], panel.title)
             weights = panel.weights[i]
             for axis, frame in zip(row, shown, strict=True):
-                # A patch may be of several frames; all of a row share their colours.
-                own = weights[frame * len(weights) // num_frames]
+                own = weights[frame // frames_per_patch]
+                # All of a row share their colours.
                 axis.imshow(own, cmap=COLOURS, vmin=0, vmax=weights.max())
     for axis, frame in zip(axes[0], shown, strict=True):
         axis.set_title(f"frame {frame + 1}", fontsize=7)

@@ -11,7 +11,7 @@ def write_text(file, text):
         text: string.
     """
     partial = file.with_name(f".{file.name}.partial")
-    partial.write_text(text)
+    partial.write_text(text, encoding="utf-8")
     sync(partial)
     os.replace(partial, file)
     sync(file.parent)

@@ -1,7 +1,7 @@
 """What a run shows of itself while it goes on."""
 
+import shutil
 import sys
-import time
 
 import keras
 import tensorflow as tf
@@ -9,8 +9,8 @@ import tensorflow as tf
 import plots
 import seeing
 
-# The progress bar needs the learning rate no more often, and schedules take time.
-SECONDS_BETWEEN_RATES = 0.2
+# Columns that a bar with all of it takes.
+WIDE = 140
 # How many times during a run its attention is drawn.
 MOST_DRAWINGS = 10
 # Memory that this may take; training needs the rest.
@@ -23,10 +23,11 @@ def verbosity():
 
 
 class Pace(keras.callbacks.Callback):
-    """Logs the learning rate, and the items trained on in a second of an epoch so far.
+    """Logs the learning rate, and the items trained on in a second, of each epoch.
 
-    After an epoch, the items of a second are those of its training alone. The first
-    epoch of a process has the compiling in it.
+    The progress bar has them all the time on a wide terminal; a narrow one, where Keras
+    cannot draw over a bar that takes two lines, at the end of an epoch. The seconds are
+    those of training alone; the first epoch of a process has the compiling in it.
 
     Args:
         timer: `EpochSeconds` of the run, which comes before.
@@ -38,24 +39,17 @@ class Pace(keras.callbacks.Callback):
         self._timer = timer
         self._batch_size = batch_size
 
-    def on_epoch_begin(self, epoch, logs=None):
-        self._looked_at_rate = -float("inf")
-
     def on_train_batch_end(self, batch, logs=None):
         seconds, _ = self._timer.spent()
         self._items_per_second = (batch + 1) * self._batch_size / seconds
-        now = time.perf_counter()
-        if now - self._looked_at_rate > SECONDS_BETWEEN_RATES:
-            self._looked_at_rate = now
-            self._learning_rate = float(self.model.optimizer.learning_rate)
-        self._add_to(logs)
+        if shutil.get_terminal_size().columns >= WIDE:
+            self._add_to(logs)
 
     def on_epoch_end(self, epoch, logs=None):
-        self._learning_rate = float(self.model.optimizer.learning_rate)
         self._add_to(logs)
 
     def _add_to(self, logs):
-        logs["learning_rate"] = self._learning_rate
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
         logs["items_per_second"] = self._items_per_second
 
 

@@ -24,6 +24,8 @@ import run_folder
 import seeing
 
 TEMPLATE = pathlib.Path(__file__).with_name("report.html")
+# What `data.json` has beside the fields of the recipe.
+_NOT_OF_RECIPE = ("classes", "multi_label", "items")
 # With more classes a picture of the confusion matrix shows nothing.
 MOST_PICTURED_CLASSES = 60
 # Longer lists are folded, or cut.
@@ -99,7 +101,7 @@ def write(workdir, results):
         pictures[name] = "data:image/png;base64," + base64.b64encode(content).decode()
 
     page = (
-        _environment()
+        _jinja()
         .from_string(TEMPLATE.read_text())
         .render(
             title=workdir.resolve().name,
@@ -116,10 +118,12 @@ def write(workdir, results):
             seen=seen,
             shown=_shown(results, seen.num_examples, classes, multi_label),
             parts=_parts(results.model),
-            recipe={key: own for key, own in data.items() if key not in _NOT_OF_RECIPE},
+            recipe=run_folder.flat(
+                {key: own for key, own in data.items() if key not in _NOT_OF_RECIPE}
+            ),
             config=run_folder.flat(config),
             command=shlex.join(["python", *sys.argv]),
-            environment=_environment_of_run(config, metrics),
+            environment=_environment(config, metrics),
             timings=_timings(results, metrics),
             files=_files(folder),
         )
@@ -128,10 +132,7 @@ def write(workdir, results):
     return folder / "index.html"
 
 
-_NOT_OF_RECIPE = ("classes", "multi_label", "items")
-
-
-def _environment():
+def _jinja():
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -170,8 +171,12 @@ def _score(metrics, table, multi_label):
         return {
             "name": "mean average precision",
             "value": shown,
-            "sentence": f"over {known:,} classes, on {items:,} test items",
-            "validation": metrics["validation_map"],
+            "sentence": f"The mean is over {known:,} classes, on {items:,} test items",
+            "validation": (
+                "undefined"
+                if metrics["validation_map"] is None
+                else metrics["validation_map"]
+            ),
         }
     accuracy = metrics["test_accuracy"]
     most = max(row["items"] for row in table)
@@ -248,7 +253,7 @@ def _parts(model):
     return [(name, count) for name, count in found.items() if count]
 
 
-def _environment_of_run(config, metrics):
+def _environment(config, metrics):
     """Pairs of names and values of what the run was computed with."""
     strategy = config["strategy"]
     devices = [
@@ -296,18 +301,15 @@ def _timings(results, metrics):
     """Pairs of what took time and how long, for people."""
     history = results.history
     seconds = history["seconds"]
-    pairs = [
+    rate = float(np.median(history["items_per_second"]))
+    return [
         ("training, with validation", duration(metrics["seconds"])),
         ("all cores together", duration(metrics["core_seconds"])),
         ("an epoch (median)", duration(float(np.median(seconds)))),
         ("first epoch, which compiles", duration(seconds[0])),
+        ("training items a second (median)", number(rate)),
+        ("test", duration(results.evaluation_seconds)),
     ]
-    # Runs of older versions did not log it.
-    if rates := history.get("items_per_second"):
-        pairs.append(
-            ("training items a second (median)", number(float(np.median(rates))))
-        )
-    return [*pairs, ("test", duration(results.evaluation_seconds))]
 
 
 def _files(folder):
@@ -318,7 +320,7 @@ def _files(folder):
         ("duplicates.txt", "of the validation and the test are also in training"),
     ):
         if (folder / name).exists():
-            lines = (folder / name).read_text().splitlines()
+            lines = (folder / name).read_text(encoding="utf-8").splitlines()
             found.append(
                 {
                     "name": name,

@@ -227,7 +227,8 @@ class Checkpoints(keras.callbacks.Callback):
         is_terminated = self._is_any(self._is_terminated)
         if is_due or is_terminated:
             self._save()
-        if is_terminated:
+        # Also where that came while a checkpoint was being written.
+        if is_terminated or (self._is_terminated and not self._has_others):
             raise Terminated
 
     def on_epoch_end(self, epoch, logs=None):
@@ -243,13 +244,13 @@ class Checkpoints(keras.callbacks.Callback):
         for array in state.values():
             if not np.isfinite(array).all():
                 self._stop("A weight, or a moment of it, became no finite number")
+        if self._is_chief:
+            notes = {"spent": self._timer.spent()}
+            self._saved = checkpoints.save(
+                self._workdir, self._step, state, notes, self._config.keep
+            )
+        # Only now, as SIGTERM may come while it is written.
         self._saved_step = self._step
-        if not self._is_chief:
-            return
-        notes = {"step": self._step, "spent": self._timer.spent()}
-        self._saved = checkpoints.save(
-            self._workdir, self._step, state, notes, self._config.keep
-        )
 
     def _stop(self, what):
         rate = float(self.model.optimizer.learning_rate)

@@ -125,7 +125,7 @@ def report_lines(workdir, name, lines):
         return
     report = workdir / "report"
     report.mkdir(parents=True, exist_ok=True)
-    (report / name).write_text("".join(f"{line}\n" for line in lines))
+    (report / name).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def _as_dict(config):

@@ -50,8 +50,8 @@ def look(model, inputs, most_bytes=MOST_BYTES):
     adapter = backbone.adapter
     names = adapter.modalities()
     most = min(MOST_EXAMPLES.get(name, MOST_OTHERS) for name in names)
-    # Recorded are scores and weights, in float32.
-    per_map = 8 * backbone.num_cross_heads * backbone.num_latents * adapter.num_inputs
+    # Scores and weights, in float32, and then what is returned beside them.
+    per_map = 12 * backbone.num_cross_heads * backbone.num_latents * adapter.num_inputs
     per_example = backbone.num_cross_attends * per_map
     count = min(most, most_bytes // per_example)
     if not count:

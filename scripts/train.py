@@ -59,6 +59,7 @@ def main(argv):
     optimization.check(config.optimizer, config.strategy)
     check_range(0, 1, **{"config.loss.label_smoothing": config.loss.label_smoothing})
     resuming.check(config.checkpoints)
+    run_data.check_bad_files(config.data)
     strategies.check(config.strategy)
     if config.data.service is not None:
         check_address("config.data.service", config.data.service)
@@ -67,8 +68,12 @@ def main(argv):
 
     # === Strategy ===
     strategy = strategies.strategy(config.strategy)
-    with strategies.lost_workers(strategy, f"the last checkpoint in {workdir}"):
+    with lost_workers(strategy, workdir):
         run(config, workdir, strategy, is_chief)
+
+
+def lost_workers(strategy, workdir):
+    return strategies.lost_workers(strategy, f"the last checkpoint in {workdir}")
 
 
 def run(config, workdir, strategy, is_chief):
@@ -86,7 +91,6 @@ def run(config, workdir, strategy, is_chief):
 
     # === Data ===
     sources = run_data.load_sources(config)
-    run_data.check_bad_files(config.data)
     skip_unreadable = config.data.bad_files == "skip"
     recipe = find_recipe(config.modality).from_source(
         sources["train"], skip_unreadable, **config.data.recipe
@@ -195,7 +199,12 @@ def run(config, workdir, strategy, is_chief):
     if checkpoint:
         with strategy.scope():
             resuming.restore(model, checkpoint)
-    with run_data.readable_errors(recipe, sources), saving.at_termination():
+    with (
+        run_data.readable_errors(recipe, sources),
+        saving.at_termination(),
+        # Here too, before the data is searched for what may have broken it.
+        lost_workers(strategy, workdir),
+    ):
         if first_epoch < epochs:
             model.fit(
                 train,

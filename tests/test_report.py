@@ -176,7 +176,7 @@ def test_characters_get_what_their_bytes_got():
 def test_maps_that_are_too_large_are_left_out():
     make, inputs, _ = CASES["videos"]
     model = classifier(make())
-    one = 8 * 2 * 3 * 60
+    one = 12 * 2 * 3 * 60
     assert seeing.look(model, inputs(), most_bytes=one).num_examples == 1
     seen = seeing.look(model, inputs(), most_bytes=one - 1)
     assert not seen.figures and "60 inputs would take" in seen.left_out
@@ -223,7 +223,14 @@ def write_page(workdir, case, multi_label=False, **changes):
     metric = "pr_auc" if multi_label else "accuracy"
     history = {
         name: [1.0, 0.5]
-        for name in ("loss", "val_loss", metric, f"val_{metric}", "seconds")
+        for name in (
+            "loss",
+            "val_loss",
+            metric,
+            f"val_{metric}",
+            "seconds",
+            "items_per_second",
+        )
     }
     scores = {"test_map": 0.9, "test_map_classes": 2, "validation_map": 0.8}
     if not multi_label:
@@ -357,7 +364,9 @@ def test_lines_where_there_is_no_terminal(is_terminal, expected):
         assert progress.verbosity() == expected
 
 
-def test_logs_have_the_learning_rate_and_the_pace():
+@pytest.mark.parametrize("is_wide", [False, True])
+def test_logs_have_the_learning_rate_and_the_pace(is_wide, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "140" if is_wide else "80")
     model = keras.Sequential([keras.layers.Dense(1)])
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([2], [0.5, 0.25])
     model.compile(keras.optimizers.SGD(schedule), "mse")
@@ -368,20 +377,24 @@ def test_logs_have_the_learning_rate_and_the_pace():
     class Shown(keras.callbacks.Callback):
         """What the progress bar is given, which comes last."""
 
-        rates = []
+        def __init__(self):
+            super().__init__()
+            self.rates = []
 
         def on_train_batch_end(self, batch, logs=None):
-            self.rates.append((logs["learning_rate"], logs["items_per_second"]))
+            assert ("learning_rate" in logs) == is_wide
+            self.rates.append(logs.get("items_per_second"))
 
     x = np.ones((8, 2), "float32")
     with mock.patch.object(timer, "spent", lambda: (next(seconds), 0.0)):
-        pace_alone = [pace, Shown()]
+        shown = Shown()
         history = model.fit(
-            x, x[:, :1], batch_size=4, epochs=2, verbose=0, callbacks=pace_alone
+            x, x[:, :1], batch_size=4, epochs=2, verbose=0, callbacks=[pace, shown]
         )
     assert history.history["items_per_second"] == [8 / 4.0, 8 / 8.0]
     assert history.history["learning_rate"] == [0.5, 0.25]
-    assert [rate for _, rate in Shown.rates] == [4 / 2, 8 / 4, 4 / 5, 8 / 8]
+    expected = [4 / 2, 8 / 4, 4 / 5, 8 / 8]
+    assert shown.rates == (expected if is_wide else [None] * 4)
 
 
 @pytest.mark.parametrize("epochs, drawn", [(3, [0, 1, 2]), (20, list(range(1, 20, 2)))])

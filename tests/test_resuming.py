@@ -172,6 +172,21 @@ def test_sigterm_saves_what_is_not_saved(tmp_path):
     assert checkpoints.newest(tmp_path).step == 8
 
 
+def test_sigterm_while_a_checkpoint_is_written_waits_for_it(tmp_path, monkeypatch):
+    save = checkpoints.save
+
+    def interrupted(workdir, step, *args):
+        if step == 4:
+            terminate()
+        return save(workdir, step, *args)
+
+    monkeypatch.setattr(checkpoints, "save", interrupted)
+    with pytest.raises(Terminated):
+        Run(tmp_path).fit()
+    # The steps of one epoch, and no step of the next.
+    assert checkpoints.newest(tmp_path).step == 4
+
+
 def test_sigterm_ends_a_program_with_a_sentence(capsys):
     before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as end:
