@@ -214,17 +214,16 @@ class VideoRecipe(Recipe):
         return {"video": tf.constant(check_image_array(item, rank=4))}
 
     def describe(self):
-        height, width = self.image_size
+        size = " x ".join(map(str, (*self.image_size, self.channels)))
+        if self.num_frames == 1:
+            return f"single frames of {size}"
         if self.frame_rate is not None:
             pace = f"{self.frame_rate:g} frames per second"
         elif self.frame_stride == 1:
             pace = "every frame"
         else:
             pace = f"one frame in {self.frame_stride}"
-        return (
-            f"clips of {self.num_frames} frames of {height} x {width} x "
-            f"{self.channels}, {pace}"
-        )
+        return f"clips of {self.num_frames} frames of {size}, {pace}"
 
     @property
     def _step(self):

@@ -215,6 +215,8 @@ class TestFromSource:
         assert given.describe() == (
             "clips of 8 frames of 48 x 48 x 3, 5 frames per second"
         )
+        alone = VideoRecipe.from_source(source, num_frames=1)
+        assert alone.describe() == "single frames of 48 x 48 x 3"
         clips, _ = next(iter(given.train_dataset(source, batch_size=2, seed=0)))
         assert np.ptp(clips) > 1.5
 
