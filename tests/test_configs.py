@@ -184,6 +184,10 @@ def test_one_stream_differs_from_both_in_what_it_reads_alone(name, modality):
     for section in (one.adapter, one.data.recipe, one.data.augmentation):
         assert len(section)
     assert one.adapter.to_json() == both.adapter[modality].to_json()
+    # Pictures alone are tested by as many clips as with sounds, whole sounds by one.
+    clips = one.data.recipe.num_eval_clips
+    assert clips == (both.data.recipe.num_eval_clips if modality == "video" else 1)
+    del one.data.recipe.num_eval_clips
     for name in ("recipe", "augmentation"):
         assert one.data[name].to_json() == both.data[name][modality].to_json()
         one.data[name] = both.data[name]

@@ -18,7 +18,7 @@ MATMUL_SIZE = 2048
 class Read(kp.layers.CrossAttention):
     """A cross-attention without the MLP that follows it."""
 
-    def _add_mlp(self, x, training):
+    def add_mlp(self, x, training):
         return x
 
 
