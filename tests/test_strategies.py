@@ -20,6 +20,7 @@ from keras.src.backend.tensorflow.optimizer import TFOptimizer
 
 import keras_perceiver as kp
 import strategies
+import tf_config
 from keras_perceiver import distribution
 from pipelines.audio import AudioRecipe
 from pipelines.image import ImageRecipe
@@ -195,10 +196,10 @@ def test_a_wrong_tf_config_is_one_sentence(config, sentence, monkeypatch):
 
 def test_tf_config_as_tensorflow_defines_it():
     for task in ({"type": "worker", "index": 1}, {"type": "worker", "index": "1"}):
-        strategies.check_tf_config(json.dumps({"cluster": WORKERS, "task": task}))
+        tf_config.check(json.dumps({"cluster": WORKERS, "task": task}))
     config = {"cluster": {**WORKERS, "chief": ["c:3"]}}
     for task in ({"type": "chief", "index": 0}, {"type": "worker", "index": 0}):
-        strategies.check_tf_config(json.dumps({**config, "task": task, "rpc": "grpc"}))
+        tf_config.check(json.dumps({**config, "task": task, "rpc": "grpc"}))
 
 
 def test_without_a_tpu_a_sentence_says_so(monkeypatch):
