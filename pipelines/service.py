@@ -8,6 +8,8 @@ several processes train together, each reads its part of each batch.
 
 import itertools
 import socket
+import threading
+import time
 
 import tensorflow as tf
 
@@ -15,6 +17,7 @@ from pipelines import python_ops
 
 PREFIX = "grpc://"
 TIMEOUT = 10  # Seconds to reach a dispatcher.
+WORKERS_TIMEOUT = 60  # Seconds until all its workers have begun.
 # Those of `python_ops` run in any process, others in the one that made them.
 PYTHON_OPS = {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
 
@@ -70,16 +73,12 @@ def from_service(numbered, address, *, job, reader=0, num_readers=1):
 
     Raises:
         ValueError: if making them takes functions of Python that are not called by
-            `python_ops.call`.
+            `python_ops.call`, or if not all workers begin within `WORKERS_TIMEOUT`.
     """
     _check_functions(numbered)
     service = tf.data.experimental.service
     policy = service.ShardingPolicy.HINT
-
-    # A worker has the numbers that differ by the number of workers.
-    numbers = shared(tf.data.Dataset.range(tf.int64.max)).batch(2)
-    first, second = next(iter(numbers.apply(service.distribute(policy, address))))
-    num_workers = int(second - first)
+    num_workers = _wait_for_workers(address)
 
     def parts(number, batch):
         return tf.repeat(number, num_readers), divide(batch, num_readers)
@@ -133,6 +132,42 @@ def divide(batch, count):
     return tf.nest.map_structure(
         lambda x: tf.reshape(x, (count, x.shape[0] // count, *x.shape[1:])), batch
     )
+
+
+def _wait_for_workers(address):
+    """The number of workers of a service, all of whom have begun.
+
+    A job that is read before would take the others in late, out of turn.
+    """
+    service = tf.data.experimental.service
+    # A worker has the numbers that differ by the number of workers.
+    numbers = shared(tf.data.Dataset.range(tf.int64.max)).batch(2)
+    numbers = numbers.apply(service.distribute(service.ShardingPolicy.HINT, address))
+    begun, counts, errors = set(), [], [None]
+
+    def wait():
+        try:
+            for first, second in numbers.as_numpy_iterator():
+                counts.append(int(second - first))
+                begun.add(int(first) % counts[0])
+                if len(begun) == counts[0] or time.monotonic() > deadline:
+                    return
+                time.sleep(0.01)
+        except tf.errors.OpError as error:
+            errors.append(error)
+
+    deadline = time.monotonic() + WORKERS_TIMEOUT
+    # Without a first worker the iterator would wait for ever.
+    thread = threading.Thread(target=wait, daemon=True)
+    thread.start()
+    thread.join(WORKERS_TIMEOUT + 1)
+    if not counts or len(begun) < counts[0]:
+        raise ValueError(
+            f"The workers of the tf.data service must begin within {WORKERS_TIMEOUT} "
+            f"seconds. At {address} {len(begun)} of "
+            f"{counts[0] if counts else 'them'} did"
+        ) from errors[-1]
+    return counts[0]
 
 
 def _check_functions(dataset):

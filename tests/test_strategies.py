@@ -19,12 +19,13 @@ from keras.src.backend.tensorflow import trainer as keras_trainer
 from keras.src.backend.tensorflow.optimizer import TFOptimizer
 
 import keras_perceiver as kp
+import pipelines.service
 import strategies
 import tf_config
 from keras_perceiver import distribution
 from pipelines.audio import AudioRecipe
 from pipelines.image import ImageRecipe
-from pipelines.service import check_address, from_service
+from pipelines.service import check_address, from_service, shared
 from pipelines.sources import load_source
 from pipelines.sources.source import source_from_columns
 from sound_files import encode_sound, tone
@@ -223,23 +224,51 @@ def test_a_batch_that_the_devices_cannot_share_is_refused():
         strategies.check_batch_size(Three, 8)
 
 
+class Service:
+    """A tf.data service of two workers, neither of whom has begun."""
+
+    def __init__(self):
+        with free_ports(3) as (port, *workers):
+            addresses = [f"localhost:{worker}" for worker in workers]
+        self.address = f"grpc://localhost:{port}"
+        self._process = subprocess.Popen(
+            [
+                sys.executable,
+                ROOT / "tests" / "service_program.py",
+                str(port),
+                *addresses,
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        assert self._process.stdout.readline() == "ready\n"
+
+    def begin_one(self):
+        print(file=self._process.stdin, flush=True)
+
+    def end(self):
+        self._process.kill()
+        self._process.communicate()
+
+
+@pytest.fixture
+def service_to_begin():
+    service = Service()
+    yield service
+    service.end()
+
+
 @pytest.fixture(scope="module")
 def service():
-    """The address of a tf.data service of two workers, in this process."""
-    servers = tf.data.experimental.service
-    with free_ports(3) as (port, *workers):
-        addresses = [f"localhost:{worker}" for worker in workers]
-    dispatcher = servers.DispatchServer(
-        servers.DispatcherConfig(port=port, worker_addresses=addresses)
-    )
-    started = [
-        servers.WorkerServer(
-            servers.WorkerConfig(f"localhost:{port}", address, port=worker)
-        )
-        for address, worker in zip(addresses, workers, strict=True)
-    ]
-    yield f"grpc://localhost:{port}"
-    del dispatcher, started
+    """The address of a tf.data service of two workers."""
+    service = Service()
+    service.begin_one()
+    service.begin_one()
+    yield service.address
+    service.end()
 
 
 @pytest.fixture(scope="module")
@@ -283,12 +312,33 @@ def test_a_data_service_makes_the_same_batches_in_the_same_order(
     expected = list(batches().take(10).as_numpy_iterator())
     checked = []
     check(0, 1)
-    together = [threading.Thread(target=check, args=(i, 2)) for i in range(2)]
+    together = [
+        threading.Thread(target=check, args=(i, 2), daemon=True) for i in range(2)
+    ]
     for thread in together:
         thread.start()
     for thread in together:
         thread.join(60)
     assert sorted(checked) == [0, 0, 1]
+
+
+def test_a_data_service_whose_workers_begin_late_or_never(
+    service_to_begin, monkeypatch
+):
+    service = service_to_begin
+    numbers = shared(tf.data.Dataset.range(tf.int64.max).map(lambda i: (i, i)))
+    monkeypatch.setattr(pipelines.service, "WORKERS_TIMEOUT", 1)
+    with pytest.raises(ValueError, match="within 1 seconds.* 0 of them did"):
+        from_service(numbers, service.address, job="none")
+    service.begin_one()
+    with pytest.raises(ValueError, match="within 1 seconds.* 1 of 2 did"):
+        from_service(numbers, service.address, job="one")
+    monkeypatch.setattr(pipelines.service, "WORKERS_TIMEOUT", 60)
+    late = threading.Timer(2, service.begin_one)
+    late.start()
+    read = from_service(numbers, service.address, job="both")
+    assert list(read.take(20).as_numpy_iterator()) == list(range(20))
+    late.join()
 
 
 def test_a_data_service_that_is_not_there(noise):
