@@ -31,6 +31,11 @@ MOST_POINTS = 1024  # By default; two processor cores can learn from them.
 SURFACE_FACTOR = 4
 # How many clouds a recipe looks at to find its fields.
 NUM_LOOKED_AT = 64
+# How many of them, at least, must have axes of their own to tell how clouds lie.
+NUM_WITH_AXES = 16
+# What, of the length of a coordinate axis, the nearest principal axis covers: 1 of
+# clouds that stand upright, 0.83 on average of those that lie in any direction.
+UPRIGHT = 0.9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,7 +96,8 @@ class PointsRecipe(Recipe):
             **given: values of fields. By default `num_points` is as many as the
                 largest of the clouds has, but at most 1,024; `num_features` as many
                 as all of them have if these are equally many, else 0; `normals` is
-                whether the first three are unit vectors everywhere; `use_mask` is
+                whether the first three are unit vectors everywhere; `align` is
+                whether their principal axes lie in any direction; `use_mask` is
                 whether a cloud has fewer than `num_points`.
 
         Raises:
@@ -112,6 +118,7 @@ class PointsRecipe(Recipe):
             "normals",
             found["num_features"] >= 3 and all(map(_has_normals, clouds)),
         )
+        found.setdefault("align", _lie_in_any_direction(clouds))
         found.setdefault("use_mask", min(sizes) < found["num_points"])
         return cls(**found)
 
@@ -179,7 +186,11 @@ class PointsRecipe(Recipe):
         most = "up to " if self.use_mask else ""
         kind = " (normals first)" if self.normals else ""
         features = f" and {self.num_features} features{kind}" * bool(self.num_features)
-        return f"clouds of {most}{self.num_points:,} points of 3 coordinates{features}"
+        turned = ", turned onto their principal axes" * self.align
+        return (
+            f"clouds of {most}{self.num_points:,} points of 3 coordinates{features}"
+            f"{turned}"
+        )
 
     def _check_items(self, items):
         super()._check_items(items)
@@ -204,3 +215,16 @@ def _look_at(source, num_surface_points, skip_unreadable):
 
 def _has_normals(points):
     return np.allclose(np.linalg.norm(points[:, 3:6], axis=-1), 1, atol=1e-2)
+
+
+def _lie_in_any_direction(clouds):
+    """Whether no axis of space is upright, or along, or across, for all clouds."""
+    covered = []
+    for points in clouds:
+        centred = points[:, :3] - points[:, :3].mean(axis=0)
+        spread, axes = np.linalg.eigh(centred.T @ centred)
+        if np.all(spread[1:] > 1.2 * spread[:-1]):
+            covered.append(np.abs(axes).max(axis=1))
+    if len(covered) < NUM_WITH_AXES:
+        return False
+    return bool(np.mean(covered, axis=0).max() < UPRIGHT)

@@ -45,6 +45,8 @@ def _dispatcher(flags):
     workers = flags.workers.split(",")
     for address in workers:
         _port("--workers", address)
+    if not 0 < flags.port < 2**16:
+        raise ValueError(f"`--port` must be in 1 to 65535. Received: {flags.port}")
     service = tf.data.experimental.service
     config = service.DispatcherConfig(port=flags.port, worker_addresses=workers)
     return _started(lambda: service.DispatchServer(config), flags.port)
@@ -72,7 +74,7 @@ def _started(make, port):
 def _port(flag, address):
     """The port of an address, "host:port"."""
     host, _, port = address.rpartition(":")
-    if not host or not port.isdecimal():
+    if not host or not port.isdecimal() or not 0 < int(port) < 2**16:
         raise ValueError(
             f"`{flag}` must have addresses host:port. Received: {address!r}"
         )

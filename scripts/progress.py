@@ -67,14 +67,18 @@ class AttentionImages(keras.callbacks.Callback):
         super().__init__()
         self._folder = folder
         self._examples = examples
+        self._batch = None
         self._every = -(-epochs // MOST_DRAWINGS)
+        self._has_figures = True  # As far as is known; texts have none.
 
     def on_epoch_end(self, epoch, logs=None):
-        if (epoch + 1) % self._every:
+        if (epoch + 1) % self._every or not self._has_figures:
             return
-        examples, _ = next(iter(self._examples))
-        figures = seeing.look(self.model, examples, MOST_BYTES).figures
+        if self._batch is None:
+            ((self._batch, _),) = self._examples
+        figures = seeing.look(self.model, self._batch, MOST_BYTES).figures
         if not figures:
+            self._has_figures = False
             return
         with tf.summary.create_file_writer(str(self._folder)).as_default():
             for name, drawing in figures.items():

@@ -316,8 +316,8 @@ def _files(folder):
     """What the run has listed of its files, as dicts with the first lines."""
     found = []
     for name, what in (
-        ("skipped.txt", "could not be read and are left out"),
-        ("duplicates.txt", "of the validation and the test are also in training"),
+        ("skipped.txt", "unreadable and left out"),
+        ("duplicates.txt", "of the validation and the test also in training"),
     ):
         if (folder / name).exists():
             lines = (folder / name).read_text(encoding="utf-8").splitlines()

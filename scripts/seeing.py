@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import keras
 import numpy as np
+import tensorflow as tf
 
 import keras_perceiver as kp
 from keras_perceiver import visualize
@@ -64,7 +65,17 @@ def look(model, inputs, most_bytes=MOST_BYTES):
             "memory for one example, and is not drawn.",
         )
     inputs = keras.tree.map_structure(lambda x: np.asarray(x)[:count], inputs)
-    maps = visualize.attention_maps(model, inputs)
+    try:
+        maps = visualize.attention_maps(model, inputs)
+    except tf.errors.ResourceExhaustedError:
+        return Seen(
+            0,
+            {},
+            {},
+            f"The attention of {backbone.num_latents:,} latents to "
+            f"{adapter.num_inputs:,} inputs of {count} examples did not fit in memory, "
+            "and is not drawn.",
+        )
     figures = visualize.plot_attention(adapter, inputs, maps)
     means = [
         visualize.lay_out(adapter, inputs, np.asarray(m, np.float32).mean(axis=(1, 2)))

@@ -73,6 +73,7 @@ def main(argv):
 
 
 def lost_workers(strategy, workdir):
+    """Says, when other workers are lost, from where the run can go on."""
     return strategies.lost_workers(strategy, f"the last checkpoint in {workdir}")
 
 

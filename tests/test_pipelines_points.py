@@ -14,6 +14,7 @@ from pipelines.points import PointsRecipe
 from pipelines.recipes import load_recipe, save_recipe
 from pipelines.sources import load_source
 from pipelines.sources.solids import SOLIDS
+from pipelines.sources.source import source_from_columns
 
 trimesh = pytest.importorskip("trimesh")
 
@@ -311,6 +312,27 @@ class TestRecipe:
         assert (recipe.num_features, recipe.normals) == (0, False)
         save_recipe(recipe, ["chair", "table"], path / "pipeline.json")
         assert load_recipe(path / "pipeline.json") == (recipe, ["chair", "table"])
+
+    @pytest.mark.parametrize(
+        "rotation, align", [("any", True), ("z", False), ("none", False)]
+    )
+    def test_whether_clouds_lie_in_any_direction_is_found(self, rotation, align):
+        rng = np.random.default_rng(0)
+        sizes = rng.uniform(0.3, 1, (40, 1, 3)) * [1, 1, 2]
+        clouds = (rng.uniform(-1, 1, (40, 300, 3)) * sizes).astype("float32")
+        if rotation != "none":
+            turn = point_ops.rotate(rotation)
+            clouds = [
+                turn({"points": cloud, "seed": tf.constant([7, i])})["points"]
+                for i, cloud in enumerate(clouds)
+            ]
+        source = source_from_columns(
+            {"points": np.stack(clouds)}, np.zeros(40, int), classes=("box",), name="a"
+        )
+        recipe = PointsRecipe.from_source(source)
+        assert recipe.align is align
+        assert ("principal axes" in recipe.describe()) is align
+        assert not PointsRecipe.from_source(source, align=False).align
 
     @pytest.mark.parametrize("num_points", [10, 25])
     def test_batches(self, folder, num_points):

@@ -9,6 +9,8 @@ from unittest import mock
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
+from matplotlib import figure
 from PIL import Image
 
 import keras_perceiver as kp
@@ -180,6 +182,16 @@ def test_maps_that_are_too_large_are_left_out():
     assert seeing.look(model, inputs(), most_bytes=one).num_examples == 1
     seen = seeing.look(model, inputs(), most_bytes=one - 1)
     assert not seen.figures and "60 inputs would take" in seen.left_out
+
+
+def test_maps_that_do_not_fit_in_memory_are_left_out(monkeypatch):
+    def attention_maps(model, inputs):
+        raise tf.errors.ResourceExhaustedError(None, None, "too much")
+
+    monkeypatch.setattr(seeing.visualize, "attention_maps", attention_maps)
+    make, inputs, _ = CASES["videos"]
+    seen = seeing.look(classifier(make()), inputs())
+    assert not seen.figures and "2 examples did not fit in memory" in seen.left_out
 
 
 # === The page ===
@@ -397,14 +409,21 @@ def test_logs_have_the_learning_rate_and_the_pace(is_wide, monkeypatch):
     assert shown.rates == (expected if is_wide else [None] * 4)
 
 
-@pytest.mark.parametrize("epochs, drawn", [(3, [0, 1, 2]), (20, list(range(1, 20, 2)))])
-def test_attention_is_drawn_some_times(tmp_path, epochs, drawn):
+@pytest.mark.parametrize(
+    "epochs, figures, drawn",
+    [
+        (3, {"image": figure.Figure()}, [0, 1, 2]),
+        (20, {"image": figure.Figure()}, list(range(1, 20, 2))),
+        (20, {}, [1]),  # As of texts.
+    ],
+)
+def test_attention_is_drawn_some_times(tmp_path, epochs, figures, drawn):
     callback = progress.AttentionImages(tmp_path / "attention", [(None, None)], epochs)
     looked = []
 
     def look(model, examples, most_bytes):
         looked.append(epoch)
-        return seeing.Seen(0, {}, {})
+        return seeing.Seen(0, figures, {})
 
     with mock.patch.object(seeing, "look", look):
         for epoch in range(epochs):

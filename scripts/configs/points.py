@@ -4,8 +4,8 @@
         --config.data.source=folder:PATH
 
 PATH holds a folder for each class, or `train` and `test` folders of those, of NPY, NPZ,
-PLY, OFF, OBJ or XYZ files. How many points the model takes, and whether they have
-features, is found from the files where it is not given.
+PLY, OFF, OBJ or XYZ files. How many points the model takes, whether they have features,
+and whether they lie in any direction, is found from the files where it is not given.
 """
 
 from ml_collections import config_dict
@@ -24,7 +24,7 @@ def get_config():
     recipe.num_features = config_dict.placeholder(int)
     recipe.normals = config_dict.placeholder(bool)
     # Turns clouds that may lie in any direction onto their principal axes.
-    recipe.align = False
+    recipe.align = config_dict.placeholder(bool)
     recipe.use_mask = config_dict.placeholder(bool)
     config.data.augmentation.rotation = "none"
     # As the paper trains on ModelNet40.
