@@ -174,6 +174,24 @@ class TestFolder:
         with pytest.warns(UserWarning, match="Ignored 2 .* b/more, readme.md"):
             load_source(f"folder:{tmp_path}", "test")
 
+    def test_a_class_without_a_test_part(self, tmp_path):
+        for name in "abc":
+            write_images(tmp_path / name / "train", 10)
+        write_images(tmp_path / "b" / "test", 3)
+        sources = load_all(f"folder:{tmp_path}")
+        assert [sources[split].num_items for split in SPLITS] == [27, 3, 3]
+        assert column(sources["test"], "label") == [1, 1, 1]
+
+    def test_folders_within_class_folders(self, tmp_path):
+        for name in "ab":
+            write_images(tmp_path / name, 2)
+            write_images(tmp_path / name / "monday" / "early", 4)
+            write_images(tmp_path / name / "tuesday", 4)
+        (tmp_path / "a" / "again").symlink_to(tmp_path / "a")
+        with pytest.warns(UserWarning, match="Ignored 1 .*a/again"):
+            sources = load_all(f"folder:{tmp_path}")
+        assert sum(source.num_items for source in sources.values()) == 20
+
     def test_a_class_may_be_called_train(self, tmp_path):
         write_images(tmp_path / "train", 5)
         write_images(tmp_path / "test", 5)
@@ -204,7 +222,7 @@ class TestFolder:
         (tmp_path / "a" / "notes.txt").touch()
         (tmp_path / "b" / "deeper.png").mkdir()
         os.mkfifo(tmp_path / "b" / "pipe.png")
-        with pytest.warns(UserWarning, match=r"Ignored 4 .* index.csv, a/notes.txt"):
+        with pytest.warns(UserWarning, match=r"Ignored 3 .* index.csv, a/notes.txt"):
             source = load_source(f"folder:{tmp_path}", "train")
         assert source.num_items == 2
 

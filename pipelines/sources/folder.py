@@ -87,14 +87,18 @@ class _Scan:
         return [entry.name for entry in folders]
 
     def files(self, folder):
-        """Sorted paths of the files in `folder` that are of the modality."""
-        files, others = [], []
+        """Sorted paths of the files in `folder`, and below, that are of the modality."""
+        files = []
         for entry in _visible_entries(folder):
-            suffixes = self.modality.suffixes
-            is_fit = entry.is_file() and entry.name.lower().endswith(suffixes)
-            (files if is_fit else others).append(entry)
-        self.ignored += [entry.path for entry in others]
-        return [entry.path for entry in files]
+            is_fit = entry.name.lower().endswith(self.modality.suffixes)
+            # A link to a folder may lead back here.
+            if entry.is_dir(follow_symlinks=False):
+                files += self.files(entry.path)
+            elif entry.is_file() and is_fit:
+                files.append(entry.path)
+            else:
+                self.ignored.append(entry.path)
+        return files
 
     def warn_of_ignored(self, root):
         """Warns once of all files and folders that are of no use."""
@@ -152,10 +156,9 @@ def _split_folders(scan, root):
         used = (train, validation, test)
         scan.ignored += [e.path for e in _visible_entries(root) if e.path not in used]
         return tuple(None if path is None else _Part(path) for path in used)
-    # The parts that all classes have.
-    shared = set.intersection(*inside.values()) if inside else set()
-    names = _choose_parts({name: name for name in shared})
-    if names[0] is None:
+    # All classes have a train part; in another a class may be missing.
+    names = _choose_parts({name: name for name in set().union(*inside.values())})
+    if names[0] is None or not all(names[0] in parts for parts in inside.values()):
         return _Part(root), None, None
     for entry in entries:
         within = _visible_entries(entry.path)
@@ -210,10 +213,8 @@ def _read_held_out_folder(scan, part, class_names):
             "Each class must have a folder in the training data as well. "
             f"Received: {printable(os.path.join(folder, unknown[0]))} without one"
         )
-    files = [
-        scan.files(part.of_class(name)) if name in present else []
-        for name in class_names
-    ]
+    folders = [part.of_class(name) for name in class_names]
+    files = [scan.files(path) if os.path.isdir(path) else [] for path in folders]
     if not any(files):
         raise ValueError(
             f"The folder must hold folders of {scan.modality.noun}s. "
