@@ -1,5 +1,7 @@
 """Peak memory of one run in a process of its own."""
 
+import ctypes
+import gc
 import json
 import os
 import pathlib
@@ -38,6 +40,7 @@ class Memory:
 
     def __init__(self):
         self.gpus = tf.config.list_physical_devices("GPU")
+        _give_back()
         self.start = None if self.gpus else _status_bytes("VmRSS")
 
     def forget_peak(self):
@@ -46,6 +49,7 @@ class Memory:
             if "torch" in sys.modules:
                 sys.modules["torch"].cuda.reset_peak_memory_stats()
         else:
+            _give_back()
             try:
                 # Linux: the peak of the resident memory starts anew.
                 pathlib.Path("/proc/self/clear_refs").write_text("5")
@@ -62,6 +66,14 @@ class Memory:
         if self.start is None:
             return None
         return max(0, _status_bytes("VmHWM") - self.start)
+
+
+def _give_back():
+    """Returns to the system what was freed, such as what compiling took."""
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:  # That of glibc.
+        trim(0)
 
 
 def _status_bytes(key):
