@@ -1,8 +1,8 @@
 """The model that a run begins with, where its weights are not to be new.
 
-What its weights depend on is that model's, and so is what it sees: the config of the run
-is made to say so. What a config says of training, of dropout, of the dtype and of how
-things are computed counts as always.
+What its weights depend on is that model's, and so is what it sees: the config of the
+run is made to say so. What a config says of training, of dropout, of the dtype and of
+how things are computed counts as always.
 """
 
 import json

@@ -45,9 +45,9 @@ The classes, in the order of the outputs: {{ named }}.
 
 ## Intended use
 
-To name what is in {{ noun }}s like those of the data below, and to begin with in training
-on others. Whatever else it is given it takes for {{ "some of" if multi_label else \
-"one of" }} its classes, too.
+To name what is in {{ noun }}s like those of the data below, and to begin with in
+training on others. Whatever else it is given it takes for {{ "some of" if multi_label \
+else "one of" }} its classes, too.
 It was tested on that data alone: measure it on your own before you rely on it.
 
 ## Data

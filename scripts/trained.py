@@ -50,8 +50,8 @@ def load_trained(path):
     folder = path / "model" if (path / "model").is_dir() else path
     if not (folder / "pipeline.json").is_file():
         raise ValueError(
-            "`--model` must be the folder of a finished run, its `model` folder, or one "
-            f"of the presets {sorted(presets.TRAINED)}. Received: --model={path}"
+            "`--model` must be the folder of a finished run, its `model` folder, or "
+            f"one of the presets {sorted(presets.TRAINED)}. Received: --model={path}"
         )
     recipe, classes = load_recipe(folder / "pipeline.json")
     config_file = folder.parent / "config.json"

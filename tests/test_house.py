@@ -30,6 +30,7 @@ FLOORS = [
     ["models.classifier"],
     ["models"],
     ["convert", "flops", "layers", "resizing", "visualize"],
+    ["overlays"],
     [""],
 ]
 FLOOR_OF = {module: i for i, modules in enumerate(FLOORS) for module in modules}
