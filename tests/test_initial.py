@@ -99,9 +99,9 @@ def test_a_run_begins_with_a_model_and_resumes(first, others, tmp_path, capsys):
 
 def test_the_same_classes_keep_their_head_at_another_size(
     first,
-    pictures,
+    pictures,  # noqa: F811
     tmp_path,
-    capsys,  # noqa: F811
+    capsys,
 ):
     size = "--config.data.recipe.image_size=(9,10)"
     begin(tmp_path / "run", pictures, first, *STILL, "--config.epochs=1", size)

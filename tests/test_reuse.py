@@ -324,10 +324,10 @@ def tiny(positions):
 def test_small_digits_teach_to_read_large_ones(make):
     model = tiny(make())
     model.compile(keras.optimizers.AdamW(4e-3), jit_compile=True)
-    model.fit(*digits("train", 14), batch_size=64, epochs=EPOCHS, verbose=0)
-    assert accuracy(model, *digits("test", 14)) > TRAINED_FOR
+    model.fit(*digits("train", 14), batch_size=64, epochs=6, verbose=0)
+    assert accuracy(model, *digits("test", 14)) > 0.6
     resized = kp.resize_inputs(model, (28, 28, 1))
-    assert accuracy(resized, *digits("test", 28)) > LARGE
+    assert accuracy(resized, *digits("test", 28)) > 0.4
 
 
 def test_learned_positions_are_interpolated():
@@ -446,16 +446,3 @@ def test_the_saved_model_inside_another_model(few, tmp_path):
     losses = outer.fit(images, labels % 5, epochs=4, verbose=0).history["loss"]
     assert losses[-1] < losses[0]
     assert same(values(layer.variables), before)
-
-
-def test_the_saved_model_through_tensorflow_hub(few, tmp_path):
-    import tensorflow_hub as hub
-
-    images, _ = few
-    model = kp.PerceiverClassifier.from_preset("perceiver_digits")
-    model.export(str(tmp_path / "saved"), verbose=False)
-    loaded = hub.load(str(tmp_path / "saved"))
-    np.testing.assert_allclose(loaded.serve(images[:3]), model(images[:3]), atol=1e-5)
-    layer = hub.KerasLayer(str(tmp_path / "saved"), signature="serving_default")
-    (found,) = layer(images[:3]).values()
-    np.testing.assert_allclose(found, model(images[:3]), atol=1e-5)
