@@ -26,6 +26,8 @@ from keras_perceiver.visualize import (
 
 # How many latents are shown beside the mean over all.
 MOST_LATENTS = 4
+# How many rows of frames show maps of a video, if it has not more cross-attends.
+MOST_STRIPS = 4
 # How much of a picture is left where nothing is attended to.
 DIMMED = 0.55
 
@@ -34,9 +36,10 @@ def plot_overlays(adapter, inputs, maps, example=0):
     """Draws one example with the attention of each cross-attend laid over it.
 
     A row is a cross-attend: the mean over its latents and heads, and the latents that
-    differ most from that mean. A video has a row of frames for each mean. Colours of a
-    map begin at 0, and end at its highest weight; its title says how many times that
-    is the weight that each of the M inputs would have if all had the same.
+    differ most from that mean. A video has a row of frames for each mean, and for as
+    many latents as there is room. Colours of a map begin at 0, and end at its highest
+    weight; its title says how many times that is the weight that each of the M inputs
+    would have if all had the same.
 
     Args:
         adapter: adapter of `kp.inputs`, which has read the inputs.
@@ -226,15 +229,16 @@ def _table_of_points(adapter, raw, mask, rows, num_inputs):
 def _table_of_video(adapter, raw, mask, rows, num_inputs):
     video = _in_colour(raw)
     shown = np.linspace(0, len(video) - 1, min(len(video), MOST_FRAMES)).astype(int)
+    of_each = max(1, MOST_STRIPS // len(rows))
+    strips = [("video", video)]
+    for title, weights in (map_ for row in rows for map_ in row[:of_each]):
+        title += "\n" + _highest(weights, num_inputs)
+        strips.append((title, _overlaid_video(adapter, video, weights)))
     drawing, axes = grid_of_axes(
-        1 + len(rows), len(shown), width=1.4, left=1.2, right=0.9
+        len(strips), len(shown), width=1.4, left=1.2, right=0.9
     )
     for axis, number in zip(axes[0], shown, strict=True):
         axis.set_title(f"frame {number + 1}", fontsize=8)
-    strips = [("video", video)]
-    for (title, weights), *_ in rows:
-        title += "\n" + _highest(weights, num_inputs)
-        strips.append((title, _overlaid_video(adapter, video, weights)))
     for row, (title, frames) in zip(axes, strips, strict=True):
         name_row(row[0], title)
         for axis, number in zip(row, shown, strict=True):
@@ -282,7 +286,8 @@ def _draw_table(
 
 def _highest(weights, num_inputs):
     """How much the highest weight of a map is above that of an even map, in words."""
-    return f"up to {weights.max() * num_inputs:.2g} x even"
+    times = weights.max() * num_inputs
+    return f"up to {times:,.0f} x even" if times >= 10 else f"up to {times:.1f} x even"
 
 
 def _colour_bar(drawing):

@@ -40,6 +40,11 @@ def few():
 
 def accuracy(model, images, labels):
     logits = model.predict(images, batch_size=100, verbose=0)
+    print(
+        images.shape,
+        (logits.argmax(axis=-1) == labels).mean(),
+        file=open("/tmp/reuse_acc.log", "a"),
+    )  # TEMP
     return (logits.argmax(axis=-1) == labels).mean()
 
 
@@ -243,13 +248,10 @@ def test_lora_takes_part_on_every_path(few):
             np.testing.assert_allclose(own, expected, atol=2e-3 * scale, err_msg=path)
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_lora_learns_and_is_saved_as_part_of_the_weights(few, tmp_path, method):
+def test_lora_learns_and_is_saved_as_part_of_the_weights(few, tmp_path):
     images, labels = few[0][:32], few[1][:32]
-    backbone = kp.PerceiverBackbone.from_preset("perceiver_digits", method=method)
-    model = kp.PerceiverClassifier.from_preset(
-        "perceiver_digits", backbone=backbone, num_classes=5
-    )
+    model = kp.PerceiverClassifier.from_preset("perceiver_digits", num_classes=5)
+    backbone = model.backbone
     frozen = {v.path: v.numpy().copy() for v in backbone.variables}
     backbone.enable_lora(rank=2)
     losses = train(model, images, labels % 5, epochs=6, rate=0.01)
@@ -271,7 +273,7 @@ def test_lora_learns_and_is_saved_as_part_of_the_weights(few, tmp_path, method):
     assert not any("lora" in v.name for v in loaded.variables)
     np.testing.assert_allclose(loaded(images[:4]), expected, atol=1e-4)
     backbone.save_lora_weights(tmp_path / "mine.lora.h5")
-    other = kp.PerceiverBackbone.from_preset("perceiver_digits", method=method)
+    other = kp.PerceiverBackbone.from_preset("perceiver_digits")
     other.load_lora_weights(tmp_path / "mine.lora.h5")
     for own, found in zip(backbone.variables, other.variables, strict=True):
         if "lora" in own.name:
