@@ -182,21 +182,26 @@ def _table_of_wave(adapter, raw, mask, rows, num_inputs):
     reach = max(np.abs(raw).max(), 1e-12)
 
     def draw(axis, weights):
+        axis.plot(raw, color="black", linewidth=0.4)
+        axis.set_xlim(0, len(raw))
+        axis.set_ylim(-2 * reach, 1.05 * reach)
         if weights is not None:
-            end = len(weights) * adapter.segment_length
+            # Below the wave, which would hide it.
             axis.imshow(
                 weights[None],
                 cmap=COLOURS,
                 vmin=0,
                 aspect="auto",
                 interpolation="nearest",
-                extent=(0, end, -reach, reach),
+                extent=(
+                    0,
+                    len(weights) * adapter.segment_length,
+                    -2 * reach,
+                    -1.15 * reach,
+                ),
             )
-        axis.plot(raw, color="black" if weights is None else "white", linewidth=0.4)
-        axis.set_xlim(0, len(raw))
-        axis.set_ylim(-reach, reach)
 
-    return _draw_table("wave", rows, draw, num_inputs, width=2.6, height=1.1)
+    return _draw_table("wave", rows, draw, num_inputs, width=2.6, height=1.2)
 
 
 @_table.register(PointsInput)
@@ -209,15 +214,24 @@ def _table_of_points(adapter, raw, mask, rows, num_inputs):
 
     def draw(axis, weights):
         if weights is None:
-            style = {"c": "0.35", "s": 5}
+            style = {"c": "0.7", "s": 4}
         else:
-            own = weights[there]
-            parts = own / max(own.max(), 1e-12)
-            style = {"c": parts, "cmap": COLOURS, "vmin": 0, "s": 4 + 28 * parts}
+            # The points that are attended to are larger, and drawn last.
+            order = np.argsort(weights[there])
+            parts = weights[there][order] / max(weights[there].max(), 1e-12)
+            colours = overlaid(np.full((1, len(parts), 3), 0.7), parts[None])[0]
+            style = {"c": colours, "s": 3 + 30 * parts}
+        own = places if weights is None else places[:, order]
+        axis.set_facecolor("black")
         if rank == 3:
-            style["depthshade"] = False
-        axis.scatter(*places, linewidths=0, **style)
-        axis.set_aspect("equal")
+            axis.scatter(*own, linewidths=0, depthshade=False, **style)
+            axis.set_box_aspect(np.maximum(np.ptp(places, axis=1), 1e-3), zoom=1.4)
+        else:
+            axis.scatter(*own, linewidths=0, **style)
+            axis.set_axis_on()
+            axis.set_xticks([])
+            axis.set_yticks([])
+            axis.set_aspect("equal")
 
     projection = "3d" if rank == 3 else None
     return _draw_table(
