@@ -129,9 +129,9 @@ def _of_example(adapter, inputs, maps, example):
 
 
 def _in_colour(pictures):
-    pictures = within_0_and_1(pictures)
-    grey = pictures.ndim and pictures.shape[-1] != 3
-    return np.repeat(pictures[..., None], 3, axis=-1) if grey else pictures
+    shown = within_0_and_1(pictures)
+    is_grey = pictures.shape[-1] != 3
+    return np.repeat(shown[..., None], 3, axis=-1) if is_grey else shown
 
 
 def _overlaid_video(adapter, video, weights):
