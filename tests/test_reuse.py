@@ -324,9 +324,9 @@ def test_small_digits_teach_to_read_large_ones(make):
     model = tiny(make())
     model.compile(keras.optimizers.AdamW(4e-3), jit_compile=True)
     model.fit(*digits("train", 14), batch_size=64, epochs=6, verbose=0)
-    assert accuracy(model, *digits("test", 14)) > 0.6
+    assert accuracy(model, *digits("test", 14)) > 0.7
     resized = kp.resize_inputs(model, (28, 28, 1))
-    assert accuracy(resized, *digits("test", 28)) > 0.4
+    assert accuracy(resized, *digits("test", 28)) > 0.5
 
 
 def test_learned_positions_are_interpolated():
