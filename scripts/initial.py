@@ -124,7 +124,7 @@ class Beginning:
 
         Args:
             recipe: `Recipe` of what it is to see.
-            classes: list of str. Where they are not those that it knows, its head is
+            classes: sequence of str. Where they are not those that it knows, its head is
                 new.
             multi_label: bool.
             settings: the section `model` of a config.
@@ -154,4 +154,7 @@ class Beginning:
 
     def has_head(self, classes):
         """Whether these are the classes that the model knows."""
-        return self.classes == classes and (self.folder / "task.weights.h5").is_file()
+        return (
+            self.classes == list(classes)
+            and (self.folder / "task.weights.h5").is_file()
+        )

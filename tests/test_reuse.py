@@ -322,7 +322,7 @@ def tiny(positions):
 )
 def test_small_digits_teach_to_read_large_ones(make):
     model = tiny(make())
-    model.compile(keras.optimizers.AdamW(4e-3), jit_compile=True)
+    model.compile(keras.optimizers.AdamW(4e-3))
     model.fit(*digits("train", 14), batch_size=64, epochs=6, verbose=0)
     assert accuracy(model, *digits("test", 14)) > 0.7
     resized = kp.resize_inputs(model, (28, 28, 1))
