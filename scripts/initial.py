@@ -124,8 +124,8 @@ class Beginning:
 
         Args:
             recipe: `Recipe` of what it is to see.
-            classes: sequence of str. Where they are not those that it knows, its head is
-                new.
+            classes: sequence of str. Where they are not those that it knows, its head
+                is new.
             multi_label: bool.
             settings: the section `model` of a config.
             load_weights: bool. Whether to load the weights to begin with.
