@@ -10,5 +10,6 @@ from keras_perceiver.models import PerceiverBackbone as PerceiverBackbone
 from keras_perceiver.models import PerceiverClassifier as PerceiverClassifier
 from keras_perceiver.positions import FourierPositions as FourierPositions
 from keras_perceiver.positions import LearnedPositions as LearnedPositions
+from keras_perceiver.resizing import resize_inputs as resize_inputs
 from keras_perceiver.version import __version__ as __version__
 from keras_perceiver.visualize import attention_maps as attention_maps

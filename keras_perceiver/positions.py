@@ -159,6 +159,26 @@ class FourierPositions(keras.layers.Layer):
             axes.append(ops.broadcast_to(table, (*grid_shape, self._channels_per_axis)))
         return self.in_channel_order(axes)
 
+    def resized(self, grid_shape, new_grid_shape):
+        """The positions of another grid, of the frequencies of this one.
+
+        Args:
+            grid_shape: sequence of d sizes, the grid that weights were trained for.
+            new_grid_shape: sequence of d sizes.
+
+        Raises:
+            ValueError: where the frequencies come from a grid of unknown size.
+        """
+        resolution = self.max_resolution or tuple(grid_shape)
+        if self.max_resolution is None and None in resolution:
+            raise ValueError(
+                "`max_resolution` must be given for inputs of another size where that "
+                "of the trained ones is unknown. Received: max_resolution=None for a "
+                f"grid {tuple(grid_shape)}"
+            )
+        config = {**self.get_config(), "max_resolution": resolution}
+        return type(self).from_config(config)
+
     def axis_tables(self, grid_shape):
         """The features of each axis alone: every channel depends on one axis.
 
@@ -359,6 +379,32 @@ class LearnedPositions(keras.layers.Layer):
                 f"Received: shape={self.shape} for content on a grid {sizes}"
             )
         return self.projection_dim or self.dim
+
+    def resized(self, grid_shape, new_grid_shape):
+        """Positions of another grid, whose vectors `interpolated` has."""
+        return type(self).from_config({**self.get_config(), "shape": new_grid_shape})
+
+    def interpolated(self, shape):
+        """The vectors of another grid: linear between those of the nearest positions.
+
+        Args:
+            shape: sequence of d ints. As with Fourier features both grids reach from
+                -1 to 1 along each axis.
+
+        Returns:
+            NumPy array `(M, dim)`.
+        """
+        table = ops.convert_to_numpy(self.embeddings)
+        table = table.reshape(*self.shape, self.dim)
+        for axis, size in enumerate(shape):
+            last = table.shape[axis] - 1
+            places = np.linspace(0.0, last, size)
+            low = np.floor(places).astype(int)
+            parts = (places - low).astype(table.dtype)
+            parts = parts.reshape(-1, *[1] * (table.ndim - 1 - axis))
+            high = np.minimum(low + 1, last)
+            table = (1 - parts) * table.take(low, axis) + parts * table.take(high, axis)
+        return table.reshape(-1, self.dim)
 
     @property
     def flops(self):

@@ -18,7 +18,8 @@ def recomputed(layer, inputs, **arguments):
     Returns:
         Tensor.
     """
-    weights = layer.trainable_variables
+    # Not those of a frozen layer: LoRA trains some that are within one.
+    weights = [variable for variable in layer.variables if variable.trainable]
     generators = [
         sublayer.seed_generator
         for sublayer in layer._flatten_layers()

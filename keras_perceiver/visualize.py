@@ -63,7 +63,7 @@ def lay_out(adapter, inputs, values):
     """
     found, start = {}, 0
     for name, own in adapter.modalities().items():
-        shape = _raw(inputs, name).shape[1:]
+        shape = raw_of(inputs, name).shape[1:]
         size = math.prod(own.content_shape_of(shape)[:-1])
         part = np.asarray(values)[..., start : start + size]
         # Permuted pixels may lie in no grid until they are in their places.
@@ -93,21 +93,33 @@ def plot_attention(adapter, inputs, maps):
     modalities = adapter.modalities()
     figures = {}
     for name, own in modalities.items():
-        panels = []
+        shown = []
         for i, weights in enumerate(laid_out, start=1):
-            title = f"cross-attend {i}"
-            if len(modalities) > 1:
-                total = sum(part.sum() for part in laid_out[i - 1].values())
-                title += f" ({weights[name].sum() / max(total, 1e-12):.0%})"
-            panels += _panels(title, weights[name], len(maps))
+            title = title_of(i, weights, name)
+            shown += panels(title, weights[name], len(maps))
         mask = inputs.get(own.mask_name) if isinstance(inputs, dict) else None
-        drawing = _plot(own, np.asarray(_raw(inputs, name)), mask, panels)
+        drawing = _plot(own, np.asarray(raw_of(inputs, name)), mask, shown)
         if drawing is not None:
             figures[name] = drawing
     return figures
 
 
-class _Panel(NamedTuple):
+def title_of(number, weights, name):
+    """The name of a cross-attend, with the share of one of several modalities.
+
+    Args:
+        number: int, from 1 on.
+        weights: dict from the names of modalities to their parts of its maps.
+        name: string, that of the modality.
+    """
+    title = f"cross-attend {number}"
+    if len(weights) == 1:
+        return title
+    total = sum(part.sum() for part in weights.values())
+    return f"{title} ({weights[name].sum() / max(total, 1e-12):.0%})"
+
+
+class Panel(NamedTuple):
     """A map to show of each example, float array `(B, n_1, ..., n_d)`."""
 
     title: str
@@ -115,20 +127,21 @@ class _Panel(NamedTuple):
     is_mean: bool
 
 
-def _panels(title, weights, num_cross_attends):
+def panels(title, weights, num_cross_attends, most=LATENTS_PER_CROSS_ATTEND):
     """The mean of maps `(B, N, n_1, ..., n_d)` and, if there is room, some of them."""
     mean = weights.mean(axis=1)
     distance = np.abs(weights - mean[:, None])
     distance = distance.sum(axis=(0, *range(2, weights.ndim)))
     room = max(0, MOST_PANELS // num_cross_attends - 1)
-    chosen = np.sort(np.argsort(-distance)[: min(room, LATENTS_PER_CROSS_ATTEND)])
+    chosen = np.sort(np.argsort(-distance)[: min(room, most)])
     return [
-        _Panel(f"{title}\nmean", mean, True),
-        *(_Panel(f"{title}\nlatent {n}", weights[:, n], False) for n in chosen),
+        Panel(f"{title}\nmean", mean, True),
+        *(Panel(f"{title}\nlatent {n}", weights[:, n], False) for n in chosen),
     ]
 
 
-def _raw(inputs, name):
+def raw_of(inputs, name):
+    """What the model takes of a modality."""
     return inputs[name] if isinstance(inputs, dict) else inputs
 
 
@@ -141,9 +154,9 @@ def _plot(adapter, raw, mask, panels):
 @_plot.register(ConvImageInput)
 @_plot.register(PermutedImageInput)
 def _plot_images(adapter, raw, mask, panels):
-    drawing, axes = _grid_of_axes(len(raw), 1 + len(panels), width=1.15)
+    drawing, axes = grid_of_axes(len(raw), 1 + len(panels), width=1.15)
     axes[0, 0].set_title("image", fontsize=7)
-    for axis, picture in zip(axes[:, 0], _within_0_and_1(raw), strict=True):
+    for axis, picture in zip(axes[:, 0], within_0_and_1(raw), strict=True):
         axis.imshow(picture, cmap="gray", vmin=0, vmax=1)
     _draw_panels(axes, panels)
     return drawing
@@ -151,7 +164,7 @@ def _plot_images(adapter, raw, mask, panels):
 
 @_plot.register(SpectrogramInput)
 def _plot_spectrograms(adapter, raw, mask, panels):
-    drawing, axes = _grid_of_axes(len(raw), 1 + len(panels), width=1.15, height=0.8)
+    drawing, axes = grid_of_axes(len(raw), 1 + len(panels), width=1.15, height=0.8)
     axes[0, 0].set_title("spectrogram", fontsize=7)
     # Time runs to the right, and frequency upwards.
     style = {"origin": "lower", "aspect": "auto"}
@@ -171,7 +184,7 @@ def _draw_panels(axes, panels, **style):
         for axis, weights in zip(axes[:, column], panel.weights, strict=True):
             axis.imshow(weights, cmap=COLOURS, vmin=0, **style)
     for number, axis in enumerate(axes[:, 0], start=1):
-        _name_row(axis, str(number))
+        name_row(axis, str(number))
 
 
 @_plot.register(VideoInput)
@@ -181,14 +194,14 @@ def _plot_videos(adapter, raw, mask, panels):
     frames_per_patch = adapter.patch_size[0] if adapter.patch_size else 1
     shown = np.linspace(0, num_frames - 1, min(num_frames, MOST_FRAMES)).astype(int)
     rows = 1 + len(panels)
-    drawing, axes = _grid_of_axes(len(raw) * rows, len(shown), width=1.15, left=0.9)
-    for i, video in enumerate(_within_0_and_1(raw)):
+    drawing, axes = grid_of_axes(len(raw) * rows, len(shown), width=1.15, left=0.9)
+    for i, video in enumerate(within_0_and_1(raw)):
         first, *others = axes[i * rows : (i + 1) * rows]
-        _name_row(first[0], f"{i + 1}")
+        name_row(first[0], f"{i + 1}")
         for axis, frame in zip(first, shown, strict=True):
             axis.imshow(video[frame], cmap="gray", vmin=0, vmax=1)
         for row, panel in zip(others, panels, strict=True):
-            _name_row(row[0], panel.title)
+            name_row(row[0], panel.title)
             weights = panel.weights[i]
             for axis, frame in zip(row, shown, strict=True):
                 own = weights[frame // frames_per_patch]
@@ -201,11 +214,11 @@ def _plot_videos(adapter, raw, mask, panels):
 
 @_plot.register(AudioInput)
 def _plot_waves(adapter, raw, mask, panels):
-    drawing, axes = _grid_of_axes(2 * len(raw), 1, width=8, height=0.9, left=1.6)
+    drawing, axes = grid_of_axes(2 * len(raw), 1, width=8, height=0.9, left=1.6)
     names = [panel.title.replace("\n", ", ") for panel in panels]
     for i, wave in enumerate(raw):
         above, below = axes[2 * i, 0], axes[2 * i + 1, 0]
-        _name_row(above, f"{i + 1}")
+        name_row(above, f"{i + 1}")
         above.plot(wave, color="black", linewidth=0.4)
         above.set_xlim(0, len(wave))
         # Each strip has colours of its own.
@@ -233,7 +246,7 @@ def _plot_points(adapter, raw, mask, panels):
     if rank not in (2, 3):
         return None
     projection = "3d" if rank == 3 else None
-    drawing, axes = _grid_of_axes(
+    drawing, axes = grid_of_axes(
         len(raw), len(panels), width=1.5, projection=projection
     )
     for column, panel in enumerate(panels):
@@ -246,15 +259,38 @@ def _plot_points(adapter, raw, mask, panels):
     return drawing
 
 
-def _grid_of_axes(rows, columns, width, height=None, left=0.25, projection=None):
+def grid_of_axes(
+    rows,
+    columns,
+    width,
+    height=None,
+    left=0.25,
+    right=0.0,
+    gap=None,
+    projection=None,
+):
     """A figure and its axes `(rows, columns)`, without ticks; sizes are in inches.
 
     Not of `pyplot`, which would keep it, and perhaps look for a screen.
+
+    Args:
+        rows, columns: ints.
+        width, height: floats, those of an axis and its share of the gaps; the height
+            is the width by default.
+        left, right: floats, room at the sides.
+        gap: float, room above each row for its titles; by default they are above the
+            first alone.
+        projection: string or `None`, that of the axes.
     """
     from matplotlib import figure
 
-    top = 0.4  # For titles.
-    size = (left + width * columns, top + (height or width) * rows)
+    top = 0.4 if gap is None else gap  # For titles.
+    height = height or width
+    between = 0.06 if gap is None else gap / height
+    size = (
+        left + width * columns + right,
+        top + height * rows + (gap or 0.0) * (rows - 1),
+    )
     drawing = figure.Figure(figsize=size)
     axes = drawing.subplots(
         rows,
@@ -263,11 +299,11 @@ def _grid_of_axes(rows, columns, width, height=None, left=0.25, projection=None)
         subplot_kw={"projection": projection},
         gridspec_kw={
             "left": left / size[0],
-            "right": 0.995,
+            "right": 0.995 - right / size[0],
             "bottom": 0.005,
             "top": 1 - top / size[1],
             "wspace": 0.06,
-            "hspace": 0.06,
+            "hspace": between,
         },
     )
     for axis in axes.flat:
@@ -275,7 +311,7 @@ def _grid_of_axes(rows, columns, width, height=None, left=0.25, projection=None)
     return drawing, axes
 
 
-def _name_row(axis, name):
+def name_row(axis, name):
     """Writes a name to the left of a picture whose axes are off."""
     style = {"ha": "right", "va": "center", "fontsize": 7}
     axis.annotate(
@@ -288,7 +324,7 @@ def _name_row(axis, name):
     )
 
 
-def _within_0_and_1(pictures):
+def within_0_and_1(pictures):
     """Pictures `(..., channels)` as `imshow` takes them: in colour, or one channel."""
     low, high = pictures.min(), pictures.max()
     pictures = (pictures - low) / max(high - low, 1e-12)

@@ -21,6 +21,23 @@ def build_adapter(recipe, settings):
     return _BUILDERS[recipe.modality](recipe, **settings)
 
 
+def input_shape(recipe):
+    """The shape of an example that a recipe makes, or a dict of them by modality."""
+    if recipe.modality == "audio_video":
+        return {name: input_shape(getattr(recipe, name)) for name in ("audio", "video")}
+    if recipe.modality == "audio":
+        if recipe.representation == "wave":
+            return (recipe.num_samples,)
+        return (recipe.num_frames, recipe.num_mel_bins)
+    if recipe.modality == "image":
+        return (*recipe.image_size, recipe.channels)
+    if recipe.modality == "points":
+        return (recipe.num_points, 3 + recipe.num_features)
+    if recipe.modality == "text":
+        return (recipe.length,)
+    return (recipe.num_frames, *recipe.image_size, recipe.channels)
+
+
 def _audio(
     recipe,
     num_bands,
@@ -30,14 +47,15 @@ def _audio(
     flatten=False,
 ):
     if recipe.representation == "wave":
-        grid = _patch_grid((recipe.num_samples,), (segment_length,), "segment_length")
+        shape = input_shape(recipe)
+        grid = _patch_grid(shape, (segment_length,), "segment_length")
         return kp.inputs.AudioInput(
-            (recipe.num_samples,),
+            shape,
             kp.FourierPositions(num_bands, max_resolution=grid),
             segment_length=segment_length,
             projection_dim=projection_dim,
         )
-    shape = (recipe.num_frames, recipe.num_mel_bins)
+    shape = input_shape(recipe)
     patch_size = _whole_patch(patch_size, shape)
     grid = _patch_grid(shape, patch_size)
     return kp.inputs.SpectrogramInput(
@@ -70,7 +88,7 @@ def _image(
     conv_features=None,
     permutation_seed=None,
 ):
-    shape = (*recipe.image_size, recipe.channels)
+    shape = input_shape(recipe)
     given = {
         "patch_size or projection_dim": (patch_size, projection_dim) != (None, None),
         "conv_features": conv_features is not None,
@@ -106,22 +124,23 @@ def _learned(grid, dim, stddev):
 
 def _points(recipe, num_bands, max_resolution):
     positions = kp.FourierPositions(num_bands, max_resolution)
-    shape = (recipe.num_points, 3 + recipe.num_features)
-    return kp.inputs.PointsInput(shape, positions, use_mask=recipe.use_mask)
+    return kp.inputs.PointsInput(
+        input_shape(recipe), positions, use_mask=recipe.use_mask
+    )
 
 
 def _text(recipe, embedding_dim, window):
     return kp.inputs.TextInput(
-        (recipe.length,), embedding_dim=embedding_dim, window=window
+        input_shape(recipe), embedding_dim=embedding_dim, window=window
     )
 
 
 def _video(recipe, num_bands, max_resolution, patch_size=None, projection_dim=None):
-    shape = (recipe.num_frames, *recipe.image_size)
-    patch_size = _whole_patch(patch_size, shape)
-    grid = max_resolution or _patch_grid(shape, patch_size)
+    shape = input_shape(recipe)
+    patch_size = _whole_patch(patch_size, shape[:-1])
+    grid = max_resolution or _patch_grid(shape[:-1], patch_size)
     return kp.inputs.VideoInput(
-        (*shape, recipe.channels),
+        shape,
         kp.FourierPositions(num_bands, max_resolution=grid),
         patch_size=patch_size,
         projection_dim=projection_dim,

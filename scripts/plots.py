@@ -6,6 +6,8 @@ import numpy as np
 
 # With more classes the cells of a confusion matrix are too small for numbers.
 MOST_NUMBERED_CLASSES = 30
+TEXT_COLUMNS = 64
+INVISIBLE = {"\n": "\u21b5", "\t": "\u21e5", "\r": "\u21b5"}
 BLUE, ORANGE = "#2563a8", "#d9731a"
 
 
@@ -77,6 +79,54 @@ def confusion_matrix(confusion, classes):
             style = {"ha": "center", "va": "center", "color": colour, "fontsize": 6}
             axis.text(j, i, confusion[i, j], **style)
     drawing.colorbar(shown, label="part of the labelled items", shrink=0.8)
+    return drawing
+
+
+def shaded_texts(rows):
+    """Draws a text once for each of its readings, brighter where it got attention.
+
+    Args:
+        rows: list of pairs of a title and a list of pairs of a character and a float in
+            [0, 1]. Characters that the font lacks are drawn as their numbers.
+
+    Returns:
+        `matplotlib.figure.Figure`.
+    """
+    from matplotlib import colormaps, figure, font_manager, patches
+
+    found = font_manager.findfont("DejaVu Sans Mono")
+    font = font_manager.get_font(found)
+    blocks = [
+        [pairs[i : i + TEXT_COLUMNS] for i in range(0, len(pairs), TEXT_COLUMNS)]
+        for _, pairs in rows
+    ]
+    lines = sum(2 + len(block) for block in blocks)
+    columns = max(30, max(len(line) for block in blocks for line in block))
+    size = (0.4 + 0.16 * columns, 0.2 + 0.3 * lines)
+    drawing = figure.Figure(figsize=size)
+    axis = drawing.add_axes((0.2 / size[0], 0, 1 - 0.4 / size[0], 1))
+    axis.set_xlim(0, columns)
+    axis.set_ylim(lines + 0.3, -0.3)
+    axis.set_axis_off()
+    y = 0.0
+    for (title, _), block in zip(rows, blocks, strict=True):
+        axis.text(0, y + 0.6, title, fontsize=9, va="center")
+        y += 1
+        for line in block:
+            for x, (character, part) in enumerate(line):
+                cell = patches.Rectangle((x, y), 1, 1, lw=0)
+                cell.set_facecolor(colormaps["magma"](part))
+                axis.add_patch(cell)
+                shown, fontsize = INVISIBLE.get(character, character), 11
+                if any(not font.get_char_index(ord(own)) for own in shown):
+                    shown, fontsize = "\n".join(f"{ord(own):X}" for own in shown), 4
+                style = {"ha": "center", "va": "center", "fontfamily": font.family_name}
+                colour = "black" if part > 0.6 else "white"
+                shown = shown.replace("$", r"\$")
+                middle = (x + 0.5, y + 0.52)
+                axis.text(*middle, shown, fontsize=fontsize, color=colour, **style)
+            y += 1
+        y += 1
     return drawing
 
 

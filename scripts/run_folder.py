@@ -17,8 +17,9 @@ import durable
 # Files that this process has locked, which it leaves open to its end.
 _LOCKED = set()
 
-# What of a config may change while a run goes on: where it runs, not what it learns.
-PLACES = ("strategy", "data.service")
+# What of a config may change while a run goes on: where it runs and who may use the
+# model, not what it learns.
+CHANGEABLE = ("strategy", "data.service", "license")
 
 
 def check_workdir(workdir, config, is_chief=True):
@@ -48,7 +49,7 @@ def check_workdir(workdir, config, is_chief=True):
     file = workdir / "config.json"
     if file.exists():
         old, new = (flat(c) for c in (json.loads(file.read_text()), _as_dict(config)))
-        names = (old.keys() | new.keys()).difference(PLACES)
+        names = (old.keys() | new.keys()).difference(CHANGEABLE)
         changed = sorted(name for name in names if old.get(name) != new.get(name))
         if changed:
             raise ValueError(

@@ -47,19 +47,40 @@ def look(model, inputs, most_bytes=MOST_BYTES):
     Returns:
         `Seen`.
     """
-    backbone = model.backbone
-    adapter = backbone.adapter
+    adapter = model.backbone.adapter
     names = adapter.modalities()
     most = min(MOST_EXAMPLES.get(name, MOST_OTHERS) for name in names)
+    inputs, maps, left_out = maps_that_fit(model, inputs, most, most_bytes)
+    if left_out:
+        return Seen(0, {}, {}, left_out)
+    figures = visualize.plot_attention(adapter, inputs, maps)
+    texts = shaded_texts(adapter, inputs, maps)
+    return Seen(len(maps[0]), figures, texts)
+
+
+def maps_that_fit(model, inputs, most=1, most_bytes=MOST_BYTES):
+    """The attention of a model to the first examples of a batch, where there is room.
+
+    Args:
+        model: `kp.PerceiverClassifier`.
+        inputs: a batch of what it takes.
+        most: int, how many examples.
+        most_bytes: int, what the maps may take in memory.
+
+    Returns:
+        Triple of these examples, the maps as of `kp.attention_maps`, and `None`; where
+        they do not fit, of `None` twice, and a sentence that says so.
+    """
+    backbone = model.backbone
+    adapter = backbone.adapter
     # Scores and weights, in float32, and then what is returned beside them.
     per_map = 12 * backbone.num_cross_heads * backbone.num_latents * adapter.num_inputs
     per_example = backbone.num_cross_attends * per_map
     count = min(most, most_bytes // per_example)
     if not count:
-        return Seen(
-            0,
-            {},
-            {},
+        return (
+            None,
+            None,
             f"The attention of {backbone.num_latents:,} latents to "
             f"{adapter.num_inputs:,} inputs would take {per_example / 1e9:.1f} GB of "
             "memory for one example, and is not drawn.",
@@ -68,29 +89,31 @@ def look(model, inputs, most_bytes=MOST_BYTES):
     try:
         maps = visualize.attention_maps(model, inputs)
     except tf.errors.ResourceExhaustedError:
-        return Seen(
-            0,
-            {},
-            {},
+        return (
+            None,
+            None,
             f"The attention of {backbone.num_latents:,} latents to "
             f"{adapter.num_inputs:,} inputs of {count} examples did not fit in memory, "
             "and is not drawn.",
         )
-    figures = visualize.plot_attention(adapter, inputs, maps)
+    return inputs, maps, None
+
+
+def shaded_texts(adapter, inputs, maps):
+    """The characters of texts with the attention they get, as `Seen.texts` has them."""
     means = [
         visualize.lay_out(adapter, inputs, np.asarray(m, np.float32).mean(axis=(1, 2)))
         for m in maps
     ]
     texts = {}
-    for name, own in names.items():
+    for name, own in adapter.modalities().items():
         if isinstance(own, kp.inputs.TextInput):
             ids = inputs[name] if isinstance(inputs, dict) else inputs
             texts[name] = [
                 [shaded(text, mean[name][i]) for mean in means]
                 for i, text in enumerate(ids)
             ]
-    count = min(count, len(next(iter(means[0].values()))))
-    return Seen(count, figures, texts)
+    return texts
 
 
 def shaded(ids, weights):

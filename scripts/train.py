@@ -28,7 +28,9 @@ from ml_collections import config_flags
 
 import checkpoints
 import command_line
+import initial
 import keras_perceiver as kp
+import model_card
 import objectives
 import optimization
 import progress
@@ -55,6 +57,8 @@ def main(argv):
     # === Config ===
     config = FLAGS.config
     workdir = pathlib.Path(FLAGS.workdir)
+    overrides = config_flags.get_override_values(FLAGS["config"])
+    beginning = initial.begin(config, overrides)
     optimization.check_length(config)
     optimization.check(config.optimizer, config.strategy)
     check_range(0, 1, **{"config.loss.label_smoothing": config.loss.label_smoothing})
@@ -69,7 +73,7 @@ def main(argv):
     # === Strategy ===
     strategy = strategies.strategy(config.strategy)
     with lost_workers(strategy, workdir):
-        run(config, workdir, strategy, is_chief)
+        run(config, workdir, strategy, is_chief, beginning)
 
 
 def lost_workers(strategy, workdir):
@@ -77,7 +81,7 @@ def lost_workers(strategy, workdir):
     return strategies.lost_workers(strategy, f"the last checkpoint in {workdir}")
 
 
-def run(config, workdir, strategy, is_chief):
+def run(config, workdir, strategy, is_chief, beginning=None):
     """Trains as a config says.
 
     Args:
@@ -85,6 +89,7 @@ def run(config, workdir, strategy, is_chief):
         workdir: path of the run's folder.
         strategy: `tf.distribute.Strategy`.
         is_chief: bool, whether this process writes to `workdir`.
+        beginning: `initial.Beginning` of `config.init_from`, or `None`.
     """
     strategies.check_batch_size(strategy, config.batch_size)
     strategies.check_agreement(strategy, config=config.to_json_best_effort())
@@ -129,11 +134,20 @@ def run(config, workdir, strategy, is_chief):
 
     # === Model ===
     with strategy.scope():
-        with command_line.section("adapter"):
-            adapter = build_adapter(recipe, config.adapter)
-        with command_line.section("model"):
-            backbone = kp.PerceiverBackbone(adapter, **config.model)
-        model = kp.PerceiverClassifier(backbone, len(classes), multi_label=multi_label)
+        if beginning:
+            # A checkpoint has all weights, also where those to begin with are gone.
+            model = beginning.model(
+                recipe, classes, multi_label, config.model, load_weights=not checkpoint
+            )
+            adapter = model.backbone.adapter
+        else:
+            with command_line.section("adapter"):
+                adapter = build_adapter(recipe, config.adapter)
+            with command_line.section("model"):
+                backbone = kp.PerceiverBackbone(adapter, **config.model)
+            model = kp.PerceiverClassifier(
+                backbone, len(classes), multi_label=multi_label
+            )
 
         # === Optimizer ===
         model.compile(
@@ -185,6 +199,9 @@ def run(config, workdir, strategy, is_chief):
         f" inputs of {adapter.channels} channels; {epochs} epochs of "
         f"{steps_per_epoch} steps, {step} of {epochs * steps_per_epoch} steps done."
     )
+    if beginning and not checkpoint:
+        head = "with its head" if beginning.has_head(classes) else "with a new head"
+        print(f"It begins with the weights of {config.init_from}, {head}.")
     items = {split: source.num_items for split, source in sources.items()}
     data = {
         "classes": classes,
@@ -255,6 +272,9 @@ def run(config, workdir, strategy, is_chief):
             "python": platform.python_version(),
         },
     }
+    model_card.write(
+        folder, metrics, data, config.to_dict(), name=workdir.resolve().name
+    )
     page = report.write(
         workdir,
         report.Results(

@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 import keras_perceiver as kp
+from keras_perceiver import presets
 from pipelines.recipe import Recipe
 from pipelines.recipes import load_recipe
 
@@ -36,7 +37,8 @@ def load_trained(path):
     """Loads what `scripts/train.py` has written.
 
     Args:
-        path: the folder of a run, or its `model` folder.
+        path: the folder of a run, its `model` folder, or the name of a preset of this
+            package that comes with weights.
 
     Returns:
         `Trained`.
@@ -44,12 +46,12 @@ def load_trained(path):
     Raises:
         ValueError: where the folder holds no trained model.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(presets.located(path))
     folder = path / "model" if (path / "model").is_dir() else path
     if not (folder / "pipeline.json").is_file():
         raise ValueError(
-            "`--model` must be the folder of a finished run, or its `model` folder. "
-            f"Received: --model={path}"
+            "`--model` must be the folder of a finished run, its `model` folder, or "
+            f"one of the presets {sorted(presets.TRAINED)}. Received: --model={path}"
         )
     recipe, classes = load_recipe(folder / "pipeline.json")
     config_file = folder.parent / "config.json"

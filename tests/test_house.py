@@ -29,7 +29,8 @@ FLOORS = [
     ["models.backbone"],
     ["models.classifier"],
     ["models"],
-    ["convert", "flops", "layers", "visualize"],
+    ["convert", "flops", "layers", "resizing", "visualize"],
+    ["overlays"],
     [""],
 ]
 FLOOR_OF = {module: i for i, modules in enumerate(FLOORS) for module in modules}

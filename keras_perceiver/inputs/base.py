@@ -52,6 +52,14 @@ class InputAdapter(keras.layers.Layer):
         """Dict from names to adapters of one tensor each, in the order of inputs."""
         raise NotImplementedError
 
+    def resized(self, shape):
+        """An adapter like this for inputs of another size; it may fit the same weights.
+
+        Args:
+            shape: the `shape` of the new adapter, or a dict of them by modality.
+        """
+        raise NotImplementedError
+
     @property
     def flops(self):
         """FLOPs of making the content of one example, 2 for each multiplication of
@@ -159,6 +167,18 @@ class TensorAdapter(InputAdapter):
             the patches where there are some.
         """
         return values.reshape(*values.shape[:-1], *self.content_shape_of(shape)[:-1])
+
+    def resized(self, shape):
+        shape = self.checked_shape(shape)
+        config = {**self.get_config(), "shape": shape}
+        if self.positions is not None:
+            grids = self.position_grid(self.shape), self.position_grid(shape)
+            config["positions"] = self.positions.resized(*grids)
+        return type(self).from_config(config)
+
+    def position_grid(self, shape):
+        """The grid of the positions of a raw example of a shape."""
+        return self.content_shape_of(shape)[:-1]
 
     @property
     def content_shape(self):

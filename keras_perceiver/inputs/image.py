@@ -188,6 +188,18 @@ class PermutedImageInput(TensorAdapter):
         in_place = values[..., np.argsort(self.order)]
         return in_place.reshape(*values.shape[:-1], *shape[:2])
 
+    def resized(self, shape):
+        if not self._positions_travel:
+            raise ValueError(
+                "Learned positions of permuted pixels know no neighbours to "
+                "interpolate between; `kp.FourierPositions` travel to any size. "
+                f"Received: positions={self.positions}"
+            )
+        return super().resized(shape)
+
+    def position_grid(self, shape):
+        return tuple(shape[:2])
+
     @property
     def _positions_travel(self):
         return isinstance(self.positions, FourierPositions)

@@ -120,6 +120,18 @@ class MultimodalInput(InputAdapter):
     def modalities(self):
         return self.adapters
 
+    def resized(self, shape):
+        if not isinstance(shape, dict) or set(shape) != set(self.adapters):
+            raise ValueError(
+                f"`shape` must be a dict of the modalities {list(self.adapters)}. "
+                f"Received: shape={shape}"
+            )
+        adapters = {
+            name: keras.layers.serialize(own.resized(shape[name]))
+            for name, own in self.adapters.items()
+        }
+        return type(self).from_config({**self.get_config(), "adapters": adapters})
+
     @property
     def flops(self):
         return sum(adapter.flops for adapter in self.adapters.values())

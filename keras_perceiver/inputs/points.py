@@ -65,6 +65,9 @@ class PointsInput(TensorAdapter):
     def grid_positions(self):
         return None  # They differ from example to example, and are content.
 
+    def position_grid(self, shape):
+        return (None,) * self.num_coordinates  # Points are on none.
+
     def content_shape_of(self, shape):
         points, channels = shape
         if channels is None:

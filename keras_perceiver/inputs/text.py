@@ -82,6 +82,12 @@ class TextInput(TensorAdapter):
         check_positive(max_length=max_length)
         self.max_length = max_length
 
+    def resized(self, shape):
+        (length,) = self.checked_shape(shape)
+        max_length = max(length or 0, self.max_length)
+        config = {**self.get_config(), "shape": shape, "max_length": max_length}
+        return type(self).from_config(config)
+
     @property
     def has_mask(self):
         return True

@@ -1,7 +1,6 @@
 """The Perceiver without a head: from inputs to latents."""
 
 import inspect
-import os
 
 import keras
 import keras_hub
@@ -95,7 +94,7 @@ class PerceiverBackbone(keras_hub.models.Backbone):
     - [Jaegle et al., 2022](https://arxiv.org/abs/2107.14795) for one cross-attend.
     """
 
-    presets = {name: preset["metadata"] for name, preset in presets_lib.PRESETS.items()}
+    presets = presets_lib.METADATA
 
     def __init__(
         self,
@@ -255,6 +254,10 @@ class PerceiverBackbone(keras_hub.models.Backbone):
             "recompute": self.recompute,
         }
 
+    def default_lora_layer_names(self):
+        """The layers that `enable_lora` adapts: the projections of all attentions."""
+        return ["query", "key", "value", "attention_output"]
+
     @classmethod
     def argument_names(cls):
         """The names of all keyword arguments of the constructor."""
@@ -284,7 +287,7 @@ class PerceiverBackbone(keras_hub.models.Backbone):
         if presets_lib.is_preset(preset):
             config = presets_lib.backbone_config(preset, load_weights)
             return cls.from_config({**config, **kwargs})
-        preset = os.fspath(preset)
+        preset = presets_lib.located(preset)
         presets_lib.check_source(preset)
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = presets_lib.saved_dtype(preset)

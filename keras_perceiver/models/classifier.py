@@ -1,7 +1,6 @@
 """A Perceiver that names what it reads."""
 
 import inspect
-import os
 
 import keras
 import keras_hub
@@ -262,7 +261,7 @@ class PerceiverClassifier(keras_hub.models.Task):
                 preset, load_weights=load_weights, **kwargs
             )
             return cls(backbone=backbone, **own)
-        preset = os.fspath(preset)
+        preset = presets_lib.located(preset)
         presets_lib.check_source(preset)
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = presets_lib.saved_dtype(preset)

@@ -7,6 +7,12 @@ def get_config():
     config = config_dict.ConfigDict()
     config.modality = "none"
     config.seed = 0
+    # What to begin with in place of new weights: the folder of a run, a preset folder,
+    # or the name of a preset with weights. The model is then that one, but for its head
+    # where the classes are others, and so is what it sees; see docs/reuse.md.
+    config.init_from = config_dict.placeholder(str)
+    # Under which license the model may be used, for its card, such as "cc-by-4.0".
+    config.license = config_dict.placeholder(str)
     # How long to train: so many epochs; or, if None, about so many steps.
     config.epochs = config_dict.placeholder(int)
     config.steps = 5000
