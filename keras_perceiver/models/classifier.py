@@ -11,6 +11,7 @@ from keras_perceiver.decoder import AverageDecoder
 from keras_perceiver.initializers import FanInTruncatedNormal
 from keras_perceiver.models.backbone import PerceiverBackbone
 from keras_perceiver.optimizers import Lamb
+from keras_perceiver.runtimes import RUNTIMES, export_for_runtime
 from keras_perceiver.serialization import serializable
 from keras_perceiver.validation import (
     check_instance,
@@ -202,6 +203,33 @@ class PerceiverClassifier(keras_hub.models.Task):
         # KerasHub's `fit` makes a data set of arrays, which nobody shuffles.
         kwargs.setdefault("shuffle", y is not None)
         return keras.Model.fit(self, x, y, *args, **kwargs)
+
+    def export(
+        self,
+        filepath,
+        format="tf_saved_model",
+        verbose=None,
+        input_signature=None,
+        **kwargs,
+    ):
+        """As `keras.Model.export`; see `keras_perceiver.runtimes` for other runtimes.
+
+        Args:
+            filepath: path; it ends in `.onnx`, `.xml` (OpenVINO) or `.tflite` (LiteRT).
+            format: as in Keras: `"tf_saved_model"`, `"onnx"`, `"openvino"`, `"litert"`.
+            verbose: bool or `None`, whether to say where the artifact is.
+            input_signature: as in Keras; by default only the batch size is free.
+            **kwargs: further arguments of Keras for the format.
+
+        Raises:
+            ValueError, ImportError: as `export_for_runtime` has it.
+        """
+        if format in RUNTIMES:
+            export_for_runtime(
+                self, filepath, format, verbose, input_signature, **kwargs
+            )
+        else:
+            super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def compile_from_config(self, config):
         """Compiles a loaded model as it was when saved; Keras calls this."""
