@@ -78,7 +78,7 @@ def export_for_runtime(
     if format == "litert":
         kwargs.setdefault("target_spec", _litert_operations())
     if input_signature is None:
-        input_signature = [keras.tree.map_structure(_spec, model.input)]
+        input_signature = [_specs(model.input)]
     os.makedirs(os.path.dirname(filepath) or ".", exist_ok=True)
     try:
         with at_once(), _quiet():
@@ -147,8 +147,12 @@ def _layers(model):
     return [x for x in model._flatten_layers() if getattr(x, "autocast", True)]
 
 
-def _spec(x):
-    return keras.InputSpec(shape=tuple(x.shape), dtype=x.dtype, name=x.name)
+def _specs(inputs):
+    """What a model takes, one tensor or a dict, whose order is that of its names."""
+    if isinstance(inputs, dict):
+        # TensorFlow sorts them, and OpenVINO names them in the order of the dict.
+        return {name: _specs(inputs[name]) for name in sorted(inputs)}
+    return keras.InputSpec(shape=inputs.shape, dtype=inputs.dtype, name=inputs.name)
 
 
 @contextlib.contextmanager
