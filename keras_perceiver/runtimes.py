@@ -122,9 +122,9 @@ def check_exportable(model, runtime):
     unfit = [name for name in policies if name != "float32"]
     if unfit:
         raise ValueError(
-            f"{runtime.title} files are written of models in float32: load the model "
-            'with `dtype="float32"`, and quantize after the export, by the tools of '
-            f"the runtime. Received: a model of {', '.join(unfit)}"
+            f"{runtime.title} files are written of models in float32: load one of "
+            'another dtype with `dtype="float32"`, and quantize after the export, by '
+            f"the tools of the runtime. Received: a model of {', '.join(unfit)}"
         )
 
 

@@ -1,5 +1,6 @@
 """The subcommand `serving`."""
 
+import functools
 import json
 import os
 import pathlib
@@ -18,6 +19,7 @@ from benchmarks.arguments import positive
 from benchmarks.contestants import TOLERANCE, difference_to, is_installed
 from benchmarks.measuring import measure_times
 from benchmarks.serving.contestants import CONTESTANTS
+from benchmarks.serving.opening import only
 from benchmarks.serving.report import as_table, in_words, statements
 from benchmarks.serving.task import DIGITS, Task
 
@@ -59,71 +61,78 @@ def serving(args):
 def measure_model(name, folder, args):
     """All contestants on one model: a list of results, dicts."""
     task = Task(name, folder)
-    batches = {f"batch {size}": task.inputs(size) for size in args.batch_sizes}
-    reference = as_probabilities(task.model.predict_on_batch(only_batch(task, 2)))
-    paths, export_seconds, differences, runs = {}, {}, {}, {}
-    for own in args.only or CONTESTANTS:
-        contestant = CONTESTANTS[own]
+    batches = {f"batch {size}": size for size in args.batch_sizes}
+    inputs = {key: task.inputs(size) for key, size in batches.items()}
+    served = start_all(task, args.only or CONTESTANTS, inputs)
+    runs = {own: entry.pop("runs") for own, entry in served.items()}
+    seconds = measure_times(runs, args.rounds, args.max_seconds)
+    np.savez(folder / "inputs.npz", **task.inputs(1))
+    results = []
+    for own, entry in served.items():
+        path = entry.pop("path")
+        times = {key: seconds[own, key] for key in batches}
+        result = {
+            "input": name,
+            "contestant": own,
+            **entry,
+            "seconds": times,
+            "median_seconds": {k: statistics.median(t) for k, t in times.items()},
+            "latency": {k: latency(t, batches[k]) for k, t in times.items()},
+            "weight_bytes": task.weight_bytes,
+            "file_bytes": size_of(path),
+            "cold_start_seconds": cold_start(own, path, folder, args.cold_starts),
+        }
+        results.append(result)
+        print("  " + in_words(result), flush=True)
+    return results
+
+
+def start_all(task, names, inputs):
+    """Exports and opens; who cannot, or answers otherwise, is left out.
+
+    Args:
+        task: `Task`.
+        names: names of `CONTESTANTS`.
+        inputs: dict of the inputs of each batch.
+
+    Returns:
+        dict name -> dict with `runs`, a function for each batch, `path`,
+        `export_seconds`, and the `difference` of probabilities to the model's own.
+    """
+    reference = as_probabilities(task.model.predict_on_batch(only(task.inputs(2))))
+    served = {}
+    for name in names:
+        contestant = CONTESTANTS[name]
         missing = [p for p in contestant.packages if not is_installed(p)]
         if missing:
-            print(f"  {own} is left out: {', '.join(missing)} is not installed.")
+            print(f"  {name} is left out: {', '.join(missing)} is not installed.")
             continue
         start = time.perf_counter()
         try:
             path = contestant.export(task) if contestant.export else None
         except ValueError as error:
-            print(f"  {own} is left out: {error}")
+            print(f"  {name} is left out: {error}")
             continue
-        export_seconds[own] = time.perf_counter() - start if path else None
+        export_seconds = time.perf_counter() - start if path else None
         # A runtime that fits its plan to a shape is opened once for each.
-        answers = {key: contestant.start(task, path) for key in batches}
-        output = as_probabilities(next(iter(answers.values()))(task.inputs(2)))
-        differences[own] = difference_to(reference, output)
-        if differences[own] > TOLERANCE:
+        answers = {key: contestant.start(task, path) for key in inputs}
+        output = next(iter(answers.values()))(task.inputs(2))
+        difference = difference_to(reference, as_probabilities(output))
+        if difference > TOLERANCE:
             print(
-                f"  {own} is left out: its probabilities differ from ours by "
-                f"{differences[own]:.1e} of the largest, more than {TOLERANCE:g}"
+                f"  {name} is left out: its probabilities differ from ours by "
+                f"{difference:.1e} of the largest, more than {TOLERANCE:g}"
             )
             continue
-        paths[own] = path
-        runs[own] = {
-            key: lambda answer=answers[key], inputs=batches[key]: answer(inputs)
-            for key in batches
+        served[name] = {
+            "runs": {
+                key: functools.partial(answers[key], own) for key, own in inputs.items()
+            },
+            "path": path,
+            "export_seconds": export_seconds,
+            "difference": difference,
         }
-    seconds = measure_times(runs, args.rounds, args.max_seconds)
-    np.savez(folder / "inputs.npz", **task.inputs(1))
-    weight_bytes = task.weight_bytes
-    results = []
-    for own in runs:
-        path = paths[own]
-        times = {key: seconds[own, key] for key in batches}
-        results.append(
-            {
-                "input": name,
-                "contestant": own,
-                "difference": differences[own],
-                "seconds": times,
-                "median_seconds": {k: statistics.median(t) for k, t in times.items()},
-                "latency": {
-                    key: latency(t, size)
-                    for (key, t), size in zip(
-                        times.items(), args.batch_sizes, strict=True
-                    )
-                },
-                "weight_bytes": weight_bytes,
-                "file_bytes": size_of(path),
-                "export_seconds": export_seconds[own],
-                "cold_start_seconds": cold_start(own, path, folder, args.cold_starts),
-            }
-        )
-        print("  " + in_words(results[-1]), flush=True)
-    return results
-
-
-def only_batch(task, size):
-    """A batch as the model takes it."""
-    inputs = task.inputs(size)
-    return next(iter(inputs.values())) if len(inputs) == 1 else inputs
+    return served
 
 
 def as_probabilities(output):
