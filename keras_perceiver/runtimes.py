@@ -118,8 +118,8 @@ def check_exportable(model, runtime):
             f"{' and '.join(runtime.packages)}, `pip install "
             f"keras-perceiver[runtimes]`. Missing: {', '.join(missing)}"
         )
-    policies = sorted({layer.dtype_policy.name for layer in _layers(model)})
-    unfit = [name for name in policies if name != "float32"]
+    kinds = {x.quantization_mode or x.compute_dtype for x in _layers(model)}
+    unfit = sorted(kinds - {"float32"})
     if unfit:
         raise ValueError(
             f"{runtime.title} files are written of models in float32: load one of "

@@ -35,6 +35,9 @@ class PerceiverClassifier(keras_hub.models.Task):
         logits_initializer: defaults to a truncated normal over the fan-in.
         multi_label: bool. Whether an input may be of several classes, or of none, so
             that each logit is the log-odds of its class. By default it is of one class.
+        head_dtype: string, `keras.DTypePolicy` or `None`, that of the last layer.
+            Defaults to float32. A model that is quantized saves here what its decoder
+            and its last layer have become.
         **kwargs: `keras.Model` arguments.
 
     Call arguments:
@@ -68,6 +71,7 @@ class PerceiverClassifier(keras_hub.models.Task):
         activation=None,
         logits_initializer=None,
         multi_label=False,
+        head_dtype=None,
         **kwargs,
     ):
         check_no_others(kwargs, self.argument_names())
@@ -84,11 +88,13 @@ class PerceiverClassifier(keras_hub.models.Task):
         )
         initializer = keras.initializers.get(logits_initializer)
         initializer = initializer or FanInTruncatedNormal()
+        if head_dtype is None:
+            head_dtype = "float64" if backbone.compute_dtype == "float64" else "float32"
         logits = keras.layers.Dense(
             num_classes,
             activation=activation,
             kernel_initializer=initializer,
-            dtype="float64" if backbone.compute_dtype == "float64" else "float32",
+            dtype=head_dtype,
             name="logits",
         )
 
@@ -124,7 +130,26 @@ class PerceiverClassifier(keras_hub.models.Task):
             "activation": keras.activations.serialize(self.activation),
             "logits_initializer": keras.initializers.serialize(self.logits_initializer),
             "multi_label": self.multi_label,
+            "head_dtype": self._quantized_head(),
         }
+
+    def _quantized_head(self):
+        """The policies of decoder and last layer where any is quantized, a config.
+
+        KerasHub keeps those of the backbone.
+        """
+        layers = [*self.decoder._flatten_layers(), self.output_layer]
+        if not any(layer.quantization_mode for layer in layers):
+            return None
+        policies = {
+            layer.path: layer.dtype_policy
+            for layer in layers
+            if layer.quantization_mode or layer is self.output_layer
+        }
+        default = "float64" if self.backbone.compute_dtype == "float64" else "float32"
+        return keras.dtype_policies.serialize(
+            keras.dtype_policies.DTypePolicyMap(default, policies)
+        )
 
     @classmethod
     def argument_names(cls):
@@ -138,12 +163,17 @@ class PerceiverClassifier(keras_hub.models.Task):
         config = dict(config)
         if isinstance(config.get("backbone"), dict):
             config["backbone"] = keras.layers.deserialize(config["backbone"])
+        head_dtype = config.get("head_dtype")
         if isinstance(config.get("decoder"), dict):
             # KerasHub gives the dtype that a user asks for to the backbone alone.
-            policy = keras.dtype_policies.serialize(config["backbone"].dtype_policy)
+            policy = head_dtype or keras.dtype_policies.serialize(
+                config["backbone"].dtype_policy
+            )
             decoder = config["decoder"]
             decoder = {**decoder, "config": {**decoder["config"], "dtype": policy}}
             config["decoder"] = keras.layers.deserialize(decoder)
+        if isinstance(head_dtype, dict):
+            config["head_dtype"] = keras.dtype_policies.deserialize(head_dtype)
         return super().from_config(config)
 
     def compile(self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs):
