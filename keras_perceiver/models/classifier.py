@@ -142,7 +142,7 @@ class PerceiverClassifier(keras_hub.models.Task):
         if not any(layer.quantization_mode for layer in layers):
             return None
         policies = {
-            layer.path: layer.dtype_policy
+            layer.path: _policy_of(layer)
             for layer in layers
             if layer.quantization_mode or layer is self.output_layer
         }
@@ -325,3 +325,11 @@ class PerceiverClassifier(keras_hub.models.Task):
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = presets_lib.saved_dtype(preset)
         return super().from_preset(preset, load_weights, **kwargs)
+
+
+def _policy_of(layer):
+    """The layer's own of what may be a map of many layers' policies."""
+    policy = layer.dtype_policy
+    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+        return policy[layer.path]
+    return policy
