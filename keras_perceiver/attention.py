@@ -208,7 +208,7 @@ class Attention(keras.layers.Layer):
         head_dim = self.qk_dim // self.num_heads
 
         def kernel_of_heads(layer):
-            kernel = ops.cast(layer.kernel, dtype)
+            kernel = float_kernel(layer, dtype)
             return ops.reshape(kernel, (kernel.shape[0], self.num_heads, -1))
 
         gamma, beta = (ops.cast(x, dtype) for x in (norm.gamma, norm.beta))
@@ -266,6 +266,28 @@ class Attention(keras.layers.Layer):
         return ops.reshape(
             x, (shape[0], shape[1], self.num_heads, x.shape[-1] // self.num_heads)
         )
+
+
+def has_float_kernel(layer):
+    """Whether `float_kernel` knows the kernel of a `Dense` layer."""
+    return layer.quantization_mode in (None, "int8")
+
+
+def float_kernel(layer, dtype):
+    """The kernel of a `Dense` layer in a float dtype, also where it is kept in int8.
+
+    Of int8 the weights alone are rounded; `Dense` rounds its inputs, too.
+    """
+    if layer.quantization_mode is None:
+        return ops.cast(layer.kernel, dtype)
+    # Not its `kernel`, which adds what LoRA learns to integers that are not scaled.
+    kernel = ops.cast(layer._kernel, dtype) / ops.cast(layer.kernel_scale, dtype)
+    if layer.lora_enabled:
+        learned = ops.matmul(layer.lora_kernel_a, layer.lora_kernel_b)
+        kernel = kernel + (layer.lora_alpha / layer.lora_rank) * ops.cast(
+            learned, dtype
+        )
+    return kernel
 
 
 def masked_softmax(scores, mask=None):

@@ -5,7 +5,7 @@ import numbers
 import keras
 from keras import ops
 
-from keras_perceiver.attention import combine_masks, is_recording
+from keras_perceiver.attention import combine_masks, has_float_kernel, is_recording
 from keras_perceiver.blocks import AttentionBlock, check_built_width, norm
 from keras_perceiver.byte_array import ByteArray
 from keras_perceiver.cost import METHODS, choose_method
@@ -168,9 +168,9 @@ class CrossAttention(AttentionBlock):
 
     def _attend(self, queries, inputs, mask, training):
         method = self.method_for(queries.shape, shape_of(inputs))
-        # Records show weights, and quantized kernels have no transposed product: both
-        # need the keys.
-        if is_recording() or self.attention.key.quantization_mode is not None:
+        # Records show weights, and what is quantized otherwise than to int8 has no
+        # transposed product: both need the keys.
+        if is_recording() or not has_float_kernel(self.attention.key):
             method = "projected"
         num_inputs = self.reader.flat_shape(shape_of(inputs))[1]
         if 0 in (queries.shape[0], queries.shape[1], num_inputs):

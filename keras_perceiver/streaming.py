@@ -1,5 +1,7 @@
 """Attention over a byte array, some rows at a time, with nothing of size N x M kept."""
 
+import contextlib
+import contextvars
 import dataclasses
 
 import keras
@@ -19,6 +21,22 @@ SAFE_LOGIT = 40.0
 # The logit of an input that may not be attended to.
 CLOSED = -1e30
 
+_at_once = contextvars.ContextVar("keras_perceiver_at_once", default=False)
+
+
+@contextlib.contextmanager
+def at_once():
+    """Attention that is called under it has no loop, at the price of all its memory.
+
+    The scores of all rows of all examples are there together. It is for graphs whose
+    runtime has no such loop.
+    """
+    token = _at_once.set(True)
+    try:
+        yield
+    finally:
+        _at_once.reset(token)
+
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
@@ -27,10 +45,12 @@ class Chunk:
     Attributes:
         examples: int, which divides the batch where that is known, or 1.
         rows: int or scalar int tensor, at most N.
+
+    Both are `None` where all are computed at once.
     """
 
-    examples: int
-    rows: int
+    examples: int | None
+    rows: int | None
 
 
 def choose_chunk(batch, rows, bytes_per_row, chunk_bytes=CHUNK_BYTES):
@@ -45,8 +65,10 @@ def choose_chunk(batch, rows, bytes_per_row, chunk_bytes=CHUNK_BYTES):
             as many.
 
     Returns:
-        `Chunk`.
+        `Chunk`, of all where the call is under `at_once`.
     """
+    if _at_once.get():
+        return Chunk(None, None)
     if not isinstance(rows, int) or not isinstance(bytes_per_row, int):
         # There may be no queries or no inputs at all.
         rows = ops.maximum(rows, 1)
@@ -100,7 +122,7 @@ def attend(u, byte_array, deviation, chunk, mask=None, keep=None):
         may attend to nothing are zero in both.
     """
     batch, num_rows, heads, width = ops.shape(u)
-    padding = -num_rows % chunk.rows
+    padding = 0 if chunk.rows is None else -num_rows % chunk.rows
     if not (isinstance(padding, int) and padding == 0):
         u = _pad_rows(u, padding)
         if mask is not None and mask.shape[1] != 1:
@@ -165,9 +187,7 @@ class _Stream:
         log_inverse = ops.log(inputs[-1])
 
         def step(part):
-            rows = part.rows(u)
-            shift = part.shift(rows)
-            logits, _ = part.logits(_append(rows, -shift))
+            logits, shift = part.shifted_logits(part.rows(u))
             # Weights over the deviation. The division is left to the exponential: XLA
             # keeps the one array for all who read it, but writes what a product gives
             # once for each of them.
@@ -244,6 +264,8 @@ class _Stream:
 
     @property
     def _is_single(self):
+        if self.chunk.rows is None:
+            return True
         return isinstance(self._count, int) and self._count == 1
 
 
@@ -251,11 +273,16 @@ class _Part:
     """One chunk: some examples, and some rows of each."""
 
     def __init__(self, stream, i, inputs):
-        self.chunk = stream.chunk
-        _, num_rows, self.heads = stream.shape
-        chunks_per_example = num_rows // self.chunk.rows
-        self.example = (i // chunks_per_example) * self.chunk.examples
-        self.row = (i % chunks_per_example) * self.chunk.rows
+        batch, num_rows, self.heads = stream.shape
+        self.is_whole = stream.chunk.rows is None
+        if self.is_whole:
+            self.chunk = Chunk(batch, num_rows)
+            self.example = self.row = 0
+        else:
+            self.chunk = stream.chunk
+            chunks_per_example = num_rows // self.chunk.rows
+            self.example = (i // chunks_per_example) * self.chunk.examples
+            self.row = (i % chunks_per_example) * self.chunk.rows
         *tensors, inverse = (self.examples(x) for x in inputs)
         self.byte_array = stream.byte_array.with_tensors(tensors)
         self.inverse = inverse[:, None]
@@ -272,6 +299,8 @@ class _Part:
 
     def examples(self, x):
         """The examples of this chunk, `(B, ...) -> (examples, ...)`."""
+        if self.is_whole:
+            return x
         start, sizes = self._place(x)
         return ops.slice(x, start, sizes)
 
@@ -287,8 +316,9 @@ class _Part:
     def rows(self, x):
         """The rows of this chunk, `(B, N, H, C) -> (examples, rows H, C)`."""
         examples, rows, width = self.chunk.examples, self.chunk.rows, x.shape[-1]
-        start = (self.example, self.row, 0, 0)
-        x = ops.slice(x, start, (examples, rows, self.heads, width))
+        if not self.is_whole:
+            start = (self.example, self.row, 0, 0)
+            x = ops.slice(x, start, (examples, rows, self.heads, width))
         return ops.reshape(x, (examples, rows * self.heads, width))
 
     def logits(self, rows):
@@ -299,23 +329,35 @@ class _Part:
             logits = ops.where(self.mask, logits, ops.cast(CLOSED, logits.dtype))
         return logits, scores
 
-    def shift(self, rows):
-        """What to take from the logits of each row, so that none is too large.
+    def shifted_logits(self, rows):
+        """The logits less a shift of each row, so that none is too large.
 
-        The highest logit; but zero where no logit can be far from it. For a centred
-        row u and an input x of deviation s, `|u . x| / s <= |u| sqrt(C)`.
+        The highest logit of the row; but zero where no logit can be far from it. For a
+        centred row u and an input x of deviation s, `|u . x| / s <= |u| sqrt(C)`.
+
+        Returns:
+            Pair of the shifted logits, and the shifts.
         """
         zeros = ops.zeros_like(rows[..., :1])
-        squares = ops.sum(ops.square(rows), axis=-1)
-        bound = ops.sqrt(ops.max(squares, initial=0.0) * rows.shape[-1])
 
-        def highest():
-            logits, _ = self.logits(_append(rows, zeros))
+        def highest(logits):
             highest = ops.max(logits, axis=-1, keepdims=True, initial=CLOSED)
             # A row that may attend to nothing has none.
             return ops.where(highest > CLOSED, highest, zeros)
 
-        return ops.cond(bound < SAFE_LOGIT, lambda: zeros, highest)
+        if self.is_whole:
+            # Without a condition, of which a runtime might not know the shapes.
+            logits, _ = self.logits(_append(rows, zeros))
+            shift = highest(logits)
+            return logits - shift, shift
+        squares = ops.sum(ops.square(rows), axis=-1)
+        bound = ops.sqrt(ops.max(squares, initial=0.0) * rows.shape[-1])
+        shift = ops.cond(
+            bound < SAFE_LOGIT,
+            lambda: zeros,
+            lambda: highest(self.logits(_append(rows, zeros))[0]),
+        )
+        return self.logits(_append(rows, -shift))[0], shift
 
     def gradients(self, u, answers, upstream):
         """The gradients of the logits and of the scores of the values.
@@ -341,14 +383,16 @@ class _Part:
 
     def _rows_of_mask(self, mask, num_inputs):
         """`(1 or B, 1 or N, 1 or M) -> (1 or examples, 1 or rows H, 1 or M)`."""
-        places = (self.example, self.row, 0)
-        counts = (self.chunk.examples, self.chunk.rows, num_inputs)
         several = [size != 1 for size in mask.shape]
-        mask = ops.slice(
-            mask,
-            [place if many else 0 for place, many in zip(places, several, strict=True)],
-            [count if many else 1 for count, many in zip(counts, several, strict=True)],
-        )
+        if not self.is_whole:
+            places = (self.example, self.row, 0)
+            counts = (self.chunk.examples, self.chunk.rows, num_inputs)
+            pairs = list(zip(places, counts, several, strict=True))
+            mask = ops.slice(
+                mask,
+                [place if many else 0 for place, _, many in pairs],
+                [count if many else 1 for _, count, many in pairs],
+            )
         if several[1] and self.heads > 1:
             mask = ops.repeat(mask, self.heads, axis=1)
         return mask

@@ -4,6 +4,7 @@
     python scripts/benchmark.py models --json FILE
     python scripts/benchmark.py train_step --json FILE
     python scripts/benchmark.py pipelines --json FILE
+    python scripts/benchmark.py serving --json FILE
 
 `cross_attention` is one read of inputs of many kinds and sizes, `models` are whole
 models, and `train_step` is a training step of the presets with its peak memory. All
@@ -13,6 +14,9 @@ transformers and perceiver-pytorch are measured where they are installed.
 
 `pipelines` is what `tf.data` makes of files of each modality, beside what the model of
 its config takes, and our decoding of images beside that of Keras.
+
+`serving` is a model as it answers requests: called, under `predict`, as a SavedModel,
+and in ONNX Runtime, LiteRT and OpenVINO where they are installed.
 
 FILE receives all numbers; a table (.md) stands beside it.
 """
@@ -28,13 +32,14 @@ import tensorflow as tf
 from benchmarks.cross_attention import command as cross_attention
 from benchmarks.models import command as models
 from benchmarks.pipelines import command as pipelines
+from benchmarks.serving import command as serving
 from benchmarks.train_step import command as train_step
 
 
 def main(argv=None):
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     commands = parser.add_subparsers(dest="command", required=True)
-    for command in (cross_attention, models, train_step, pipelines):
+    for command in (cross_attention, models, train_step, pipelines, serving):
         command.add_to(commands)
     args = parser.parse_args(argv)
     # It would warn that each contestant is traced anew.

@@ -28,6 +28,11 @@ from benchmarks.pipelines import decoding, files, throughput
 from benchmarks.pipelines import report as pipelines_report
 from benchmarks.pipelines.cases import CASES as PIPELINES
 from benchmarks.pipelines.cases import Case as Pipeline
+from benchmarks.serving import command as serving_command
+from benchmarks.serving import report as serving_report
+from benchmarks.serving.contestants import CONTESTANTS as SERVERS
+from benchmarks.serving.task import Task as Serving
+from benchmarks.serving.task import random_input
 from benchmarks.train_step import command as train_step_command
 from benchmarks.train_step import report as train_step_report
 from benchmarks.train_step.contestants import CONTESTANTS as TRAINED
@@ -559,3 +564,88 @@ def test_packages_of_files_that_are_missing_are_said(monkeypatch, capsys):
     outputs = capsys.readouterr()
     assert "points is left out: the package trimesh is not installed." in outputs.out
     assert "`--modalities` must name one whose packages are installed" in outputs.err
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    """The folder of a model that is served in no time."""
+    positions = kp.FourierPositions(2, (4, 5))
+    backbone = kp.PerceiverBackbone(
+        kp.inputs.ImageInput((4, 5, 3), positions),
+        num_latents=3,
+        latent_dim=8,
+        num_layers_per_block=1,
+        num_self_heads=2,
+    )
+    folder = tmp_path_factory.mktemp("served")
+    kp.PerceiverClassifier(backbone, num_classes=4).save_to_preset(folder)
+    return folder
+
+
+def is_server(name):
+    return all(is_installed(package) for package in SERVERS[name].packages)
+
+
+def test_serving(served, tmp_path, capsys):
+    file = tmp_path / "serving.json"
+    names = ["keras-call", "keras-predict", "savedmodel", "onnx", "litert"]
+    flags = [f"--model={served}", "--rounds=2", "--cold-starts=0"]
+    flags += [f"--only={name}" for name in names]
+    benchmark.main(["serving", f"--json={file}", *flags, "--batch-sizes", "1", "2"])
+    results = {
+        result["contestant"]: result
+        for result in json.loads(file.read_text())["results"]
+    }
+    assert list(results) == [name for name in names if is_server(name)]
+    for name, result in results.items():
+        assert result["difference"] < 1e-4, name
+        assert {len(times) for times in result["seconds"].values()} == {2}
+        for batch, size in (("batch 1", 1), ("batch 2", 2)):
+            seconds = result["seconds"][batch]
+            latency = result["latency"][batch]
+            assert latency["throughput"] == pytest.approx(2 * size / sum(seconds))
+            assert latency["percentile_99"] is None  # Of two calls there is none.
+        if name != "keras-call":
+            assert result["file_bytes"] > result["weight_bytes"]
+    said = capsys.readouterr().out
+    assert "- batch 1: savedmodel to keras-call: " in said
+    assert f"| {served} | savedmodel | 2 | " in file.with_suffix(".md").read_text()
+
+
+def test_latency():
+    seconds = [0.001 * i for i in range(1, 201)]
+    latency = serving_command.latency(seconds, batch_size=4)
+    assert latency["median"] == pytest.approx(0.1005)
+    assert latency["percentile_99"] == pytest.approx(np.percentile(seconds, 99))
+    assert latency["throughput"] == pytest.approx(4 * 200 / sum(seconds))
+
+
+def test_what_the_saved_model_is_held_to():
+    def result(name, seconds):
+        medians = {"batch 1": seconds}
+        return {"input": "digits", "contestant": name, "median_seconds": medians}
+
+    results = [result("keras-call", 0.1), result("savedmodel", 0.106)]
+    (title, sentence) = serving_report.statements(results)
+    assert title == "digits:"
+    assert "1.06 (106.0 ms to 100.0 ms); aim: at most 1.05, missed" in sentence
+    assert serving_report.statements(results[1:]) == []
+
+
+@pytest.mark.skipif(not is_server("onnx"), reason="ONNX Runtime is not installed")
+def test_cold_start(served, tmp_path):
+    task = Serving(str(served), tmp_path)
+    path = SERVERS["onnx"].export(task)
+    np.savez(tmp_path / "inputs.npz", **task.inputs(1))
+    seconds = serving_command.cold_start("onnx", path, tmp_path, count=1)
+    assert seconds["total"] > seconds["open"] + seconds["first_answer"] > 0
+    missing = serving_command.cold_start("onnx", f"{path}.no", tmp_path, count=1)
+    assert missing is None
+
+
+def test_inputs_of_what_is_served():
+    rng = np.random.default_rng(0)
+    ids = random_input(rng, (2, 5), "int32")
+    assert ids.dtype == np.int32 and (ids > 0).all()
+    assert random_input(rng, (2, 5), "bool").all()
+    assert random_input(rng, (2, 5), "float32").dtype == np.float32

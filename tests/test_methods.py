@@ -19,6 +19,7 @@ from helpers import (
     gradients,
     randomize,
 )
+from keras_perceiver.streaming import at_once
 
 
 @dataclasses.dataclass
@@ -197,6 +198,49 @@ def test_masks_and_chunks(case, method, mask, chunk_bytes):
     layer = make_layer(case, method, EXACT_DTYPE, chunk_bytes=chunk_bytes)
     received = values_and_gradients(layer, *data, **call)
     assert difference(received, expected) < EXACT
+
+
+@pytest.mark.parametrize("method", ["grid", "dense"])
+@pytest.mark.parametrize("mask", ["none", "inputs", "queries", "attention"])
+@pytest.mark.parametrize("case", ["image", "image and sound"])
+def test_at_once(case, method, mask):
+    data = make_data(case, EXACT_DTYPE)
+    call = masks(case)[mask]
+    layer = make_layer(case, method, EXACT_DTYPE, chunk_bytes=300)
+    expected = values_and_gradients(layer, *data, **call)
+    with at_once():
+        received = values_and_gradients(layer, *data, **call)
+    assert difference(received, expected) < EXACT
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["plain", "lora"])
+@pytest.mark.parametrize("case", ["image", "image and sound"])
+@pytest.mark.parametrize("method", ["grid", "dense"])
+def test_int8(method, case, lora, monkeypatch):
+    def quantized(method):
+        layer = make_layer(case, method)
+        attention = layer.attention
+        for projection in (
+            attention.query,
+            attention.key,
+            attention.value,
+            attention.attention_output,
+        ):
+            projection.quantize("int8")
+            if lora:
+                projection.enable_lora(2)
+                projection.lora_kernel_b.assign(
+                    0.1 * np.ones(projection.lora_kernel_b.shape)
+                )
+        return layer
+
+    data = make_data(case)
+    projected = ops.convert_to_numpy(quantized("projected")(*data))
+    layer = quantized(method)
+    # Neither keys nor values are made.
+    monkeypatch.setattr(type(layer.attention), "call", None)
+    read = ops.convert_to_numpy(layer(*data))
+    assert np.abs(read - projected).max() < 0.03 * np.abs(projected).max()
 
 
 @pytest.mark.tf_only("gradients are always compiled on JAX, and never on PyTorch")

@@ -439,6 +439,27 @@ def test_quantization(mode):
     assert np.abs(ops.convert_to_numpy(model(image)) - expected).max() < 0.2
 
 
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+@pytest.mark.parametrize("decoder", [None, kp.layers.QueryDecoder])
+def test_a_quantized_model_is_saved_as_such(decoder, tmp_path):
+    model = smallest_classifier(decoder=decoder and decoder())
+    model.save_to_preset(tmp_path / "float32")
+    model.quantize("int8")
+    image = array(B, *SHAPE)
+    expected = ops.convert_to_numpy(model(image))
+    model.save_to_preset(tmp_path / "int8")
+    loaded = kp.PerceiverClassifier.from_preset(tmp_path / "int8")
+    np.testing.assert_allclose(loaded(image), expected, atol=1e-6)
+    whole = save_and_load(model, tmp_path / "model.keras")
+    np.testing.assert_allclose(whole(image), expected, atol=1e-6)
+
+    def num_bytes(model):
+        return sum(ops.convert_to_numpy(w).nbytes for w in model.weights)
+
+    float_model = kp.PerceiverClassifier.from_preset(tmp_path / "float32")
+    assert num_bytes(loaded) < 0.6 * num_bytes(float_model)
+
+
 def test_masked_images():
     inputs = kp.inputs.ImageInput(
         SHAPE, kp.FourierPositions(3, SHAPE[:2]), use_mask=True

@@ -15,6 +15,7 @@ from keras_perceiver.encoder import (
     sharing_ids,
 )
 from keras_perceiver.inputs.base import InputAdapter
+from keras_perceiver.runtimes import RUNTIMES, export_for_runtime
 from keras_perceiver.serialization import serializable
 from keras_perceiver.streaming import CHUNK_BYTES
 from keras_perceiver.validation import check_instance, check_no_others
@@ -257,6 +258,22 @@ class PerceiverBackbone(keras_hub.models.Backbone):
     def default_lora_layer_names(self):
         """The layers that `enable_lora` adapts: the projections of all attentions."""
         return ["query", "key", "value", "attention_output"]
+
+    def export(
+        self,
+        filepath,
+        format="tf_saved_model",
+        verbose=None,
+        input_signature=None,
+        **kwargs,
+    ):
+        """As `PerceiverClassifier.export`, of the latents."""
+        if format in RUNTIMES:
+            export_for_runtime(
+                self, filepath, format, verbose, input_signature, **kwargs
+            )
+        else:
+            super().export(filepath, format, verbose, input_signature, **kwargs)
 
     @classmethod
     def argument_names(cls):

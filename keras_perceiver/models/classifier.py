@@ -10,6 +10,7 @@ from keras_perceiver.decoder import AverageDecoder
 from keras_perceiver.initializers import FanInTruncatedNormal
 from keras_perceiver.models.backbone import PerceiverBackbone
 from keras_perceiver.optimizers import Lamb
+from keras_perceiver.runtimes import RUNTIMES, export_for_runtime
 from keras_perceiver.serialization import serializable
 from keras_perceiver.validation import (
     check_instance,
@@ -33,6 +34,9 @@ class PerceiverClassifier(keras_hub.models.Task):
         logits_initializer: defaults to a truncated normal over the fan-in.
         multi_label: bool. Whether an input may be of several classes, or of none, so
             that each logit is the log-odds of its class. By default it is of one class.
+        head_dtype: string, `keras.DTypePolicy` or `None`, that of the last layer.
+            Defaults to float32. A model that is quantized saves here what its decoder
+            and its last layer have become.
         **kwargs: `keras.Model` arguments.
 
     Call arguments:
@@ -66,6 +70,7 @@ class PerceiverClassifier(keras_hub.models.Task):
         activation=None,
         logits_initializer=None,
         multi_label=False,
+        head_dtype=None,
         **kwargs,
     ):
         check_no_others(kwargs, self.argument_names())
@@ -82,11 +87,13 @@ class PerceiverClassifier(keras_hub.models.Task):
         )
         initializer = keras.initializers.get(logits_initializer)
         initializer = initializer or FanInTruncatedNormal()
+        if head_dtype is None:
+            head_dtype = "float64" if backbone.compute_dtype == "float64" else "float32"
         logits = keras.layers.Dense(
             num_classes,
             activation=activation,
             kernel_initializer=initializer,
-            dtype="float64" if backbone.compute_dtype == "float64" else "float32",
+            dtype=head_dtype,
             name="logits",
         )
 
@@ -122,7 +129,26 @@ class PerceiverClassifier(keras_hub.models.Task):
             "activation": keras.activations.serialize(self.activation),
             "logits_initializer": keras.initializers.serialize(self.logits_initializer),
             "multi_label": self.multi_label,
+            "head_dtype": self._quantized_head(),
         }
+
+    def _quantized_head(self):
+        """The policies of decoder and last layer where any is quantized, a config.
+
+        KerasHub keeps those of the backbone.
+        """
+        layers = [*self.decoder._flatten_layers(), self.output_layer]
+        if not any(layer.quantization_mode for layer in layers):
+            return None
+        policies = {
+            layer.path: _policy_of(layer)
+            for layer in layers
+            if layer.quantization_mode or layer is self.output_layer
+        }
+        default = "float64" if self.backbone.compute_dtype == "float64" else "float32"
+        return keras.dtype_policies.serialize(
+            keras.dtype_policies.DTypePolicyMap(default, policies)
+        )
 
     @classmethod
     def argument_names(cls):
@@ -136,12 +162,17 @@ class PerceiverClassifier(keras_hub.models.Task):
         config = dict(config)
         if isinstance(config.get("backbone"), dict):
             config["backbone"] = keras.layers.deserialize(config["backbone"])
+        head_dtype = config.get("head_dtype")
         if isinstance(config.get("decoder"), dict):
             # KerasHub gives the dtype that a user asks for to the backbone alone.
-            policy = keras.dtype_policies.serialize(config["backbone"].dtype_policy)
+            policy = head_dtype or keras.dtype_policies.serialize(
+                config["backbone"].dtype_policy
+            )
             decoder = config["decoder"]
             decoder = {**decoder, "config": {**decoder["config"], "dtype": policy}}
             config["decoder"] = keras.layers.deserialize(decoder)
+        if isinstance(head_dtype, dict):
+            config["head_dtype"] = keras.dtype_policies.deserialize(head_dtype)
         return super().from_config(config)
 
     def compile(self, optimizer="auto", loss="auto", *, metrics="auto", **kwargs):
@@ -201,6 +232,33 @@ class PerceiverClassifier(keras_hub.models.Task):
         # KerasHub's `fit` makes a data set of arrays, which nobody shuffles.
         kwargs.setdefault("shuffle", y is not None)
         return keras.Model.fit(self, x, y, *args, **kwargs)
+
+    def export(
+        self,
+        filepath,
+        format="tf_saved_model",
+        verbose=None,
+        input_signature=None,
+        **kwargs,
+    ):
+        """As `keras.Model.export`; see `keras_perceiver.runtimes` for other runtimes.
+
+        Args:
+            filepath: path; it ends in `.onnx`, `.xml` (OpenVINO) or `.tflite` (LiteRT).
+            format: as in Keras: `"tf_saved_model"`, `"onnx"`, `"openvino"`, `"litert"`.
+            verbose: bool or `None`, whether to say where the artifact is.
+            input_signature: as in Keras; by default only the batch size is free.
+            **kwargs: further arguments of Keras for the format.
+
+        Raises:
+            ValueError, ImportError: as `export_for_runtime` has it.
+        """
+        if format in RUNTIMES:
+            export_for_runtime(
+                self, filepath, format, verbose, input_signature, **kwargs
+            )
+        else:
+            super().export(filepath, format, verbose, input_signature, **kwargs)
 
     def compile_from_config(self, config):
         """Compiles a loaded model as it was when saved; Keras calls this."""
@@ -266,3 +324,11 @@ class PerceiverClassifier(keras_hub.models.Task):
         if kwargs.get("dtype") is None:
             kwargs["dtype"] = presets_lib.saved_dtype(preset)
         return super().from_preset(preset, load_weights, **kwargs)
+
+
+def _policy_of(layer):
+    """The layer's own of what may be a map of many layers' policies."""
+    policy = layer.dtype_policy
+    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+        return policy[layer.path]
+    return policy

@@ -14,6 +14,7 @@ import keras_perceiver as kp
 PACKAGES = (
     *("keras-perceiver", "keras", "tensorflow", "numpy"),
     *("torch", "transformers", "perceiver-pytorch"),
+    *("onnxruntime", "tf2onnx", "ai-edge-litert", "openvino"),
 )
 QUANTITIES = {"forward": "forward", "training": "forward + backward"}
 

@@ -1,0 +1,1 @@
+"""A model as it is served: latency, throughput, cold start and size."""

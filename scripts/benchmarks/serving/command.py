@@ -1,0 +1,199 @@
+"""The subcommand `serving`."""
+
+import functools
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+import keras
+import numpy as np
+
+from benchmarks import arguments
+from benchmarks import report as reporting
+from benchmarks.arguments import positive
+from benchmarks.contestants import TOLERANCE, difference_to, is_installed
+from benchmarks.measuring import measure_times
+from benchmarks.serving.contestants import CONTESTANTS
+from benchmarks.serving.opening import only
+from benchmarks.serving.report import as_table, in_words, statements
+from benchmarks.serving.task import DIGITS, Task
+
+MODELS = (DIGITS, "perceiver_imagenet")
+COLD_START = pathlib.Path(__file__).with_name("cold_start.py")
+
+
+def add_to(commands):
+    """Adds the subcommand to those of a parser."""
+    command = commands.add_parser("serving", help="a model as it is served")
+    command.set_defaults(run=serving)
+    arguments.add_shared(command, rounds=200)
+    arguments.add_contestants(command, CONTESTANTS, max_seconds=20)
+    add = command.add_argument
+    add(
+        "--model",
+        action="append",
+        help='"digits", a preset, or the folder of a run; may be repeated',
+    )
+    add("--batch-sizes", type=positive(int), nargs="+", default=[1, 16])
+    add("--cold-starts", type=int, default=3, help="fresh processes of each")
+
+
+def serving(args):
+    """Measures, prints and writes."""
+    settings = {"rounds": args.rounds, "batch_sizes": args.batch_sizes}
+    report = reporting.new_report(settings)
+    for model in args.model or MODELS:
+        print(f"{model}:", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            report["results"] += measure_model(model, pathlib.Path(folder), args)
+        report["statements"] = statements(report["results"])
+        # After each model, so that an interrupted run is not lost.
+        reporting.write(args.json, report, as_table(report))
+    for statement in report["statements"]:
+        print(statement)
+
+
+def measure_model(name, folder, args):
+    """All contestants on one model: a list of results, dicts."""
+    task = Task(name, folder)
+    batches = {f"batch {size}": size for size in args.batch_sizes}
+    inputs = {key: task.inputs(size) for key, size in batches.items()}
+    served = start_all(task, args.only or CONTESTANTS, inputs)
+    runs = {own: entry.pop("runs") for own, entry in served.items()}
+    seconds = measure_times(runs, args.rounds, args.max_seconds)
+    np.savez(folder / "inputs.npz", **task.inputs(1))
+    results = []
+    for own, entry in served.items():
+        path = entry.pop("path")
+        times = {key: seconds[own, key] for key in batches}
+        result = {
+            "input": name,
+            "contestant": own,
+            **entry,
+            "seconds": times,
+            "median_seconds": {k: statistics.median(t) for k, t in times.items()},
+            "latency": {k: latency(t, batches[k]) for k, t in times.items()},
+            "weight_bytes": task.weight_bytes,
+            "file_bytes": size_of(path),
+            "cold_start_seconds": cold_start(own, path, folder, args.cold_starts),
+        }
+        results.append(result)
+        print("  " + in_words(result), flush=True)
+    return results
+
+
+def start_all(task, names, inputs):
+    """Exports and opens; who cannot, or answers otherwise, is left out.
+
+    Args:
+        task: `Task`.
+        names: names of `CONTESTANTS`.
+        inputs: dict of the inputs of each batch.
+
+    Returns:
+        dict name -> dict with `runs`, a function for each batch, `path`,
+        `export_seconds`, and the `difference` of probabilities to the model's own.
+    """
+    reference = as_probabilities(task.model.predict_on_batch(only(task.inputs(2))))
+    served = {}
+    for name in names:
+        contestant = CONTESTANTS[name]
+        missing = [p for p in contestant.packages if not is_installed(p)]
+        if missing:
+            print(f"  {name} is left out: {', '.join(missing)} is not installed.")
+            continue
+        start = time.perf_counter()
+        try:
+            path = contestant.export(task) if contestant.export else None
+        except ValueError as error:
+            print(f"  {name} is left out: {error}")
+            continue
+        export_seconds = time.perf_counter() - start if path else None
+        # A runtime that fits its plan to a shape is opened once for each.
+        answers = {key: contestant.start(task, path) for key in inputs}
+        output = next(iter(answers.values()))(task.inputs(2))
+        difference = difference_to(reference, as_probabilities(output))
+        if difference > TOLERANCE:
+            print(
+                f"  {name} is left out: its probabilities differ from ours by "
+                f"{difference:.1e} of the largest, more than {TOLERANCE:g}"
+            )
+            continue
+        served[name] = {
+            "runs": {
+                key: functools.partial(answers[key], own) for key, own in inputs.items()
+            },
+            "path": path,
+            "export_seconds": export_seconds,
+            "difference": difference,
+        }
+    return served
+
+
+def as_probabilities(output):
+    """Logits as probabilities; those of a SavedModel may be such already."""
+    output = np.asarray(output)
+    is_done = output.min() >= 0 and np.allclose(output.sum(axis=-1), 1.0, atol=1e-4)
+    return output if is_done else np.asarray(keras.ops.softmax(output, axis=-1))
+
+
+def latency(seconds, batch_size):
+    """What a client sees who waits for each answer before it asks again.
+
+    Returns:
+        dict with `median` and `percentile_99` in seconds, the latter `None` of fewer
+        than 100 calls, and `throughput` in examples a second.
+    """
+    return {
+        "median": statistics.median(seconds),
+        "percentile_99": (
+            float(np.percentile(seconds, 99)) if len(seconds) >= 100 else None
+        ),
+        "throughput": batch_size * len(seconds) / sum(seconds),
+    }
+
+
+def size_of(path):
+    """Bytes of a file or a folder; of a .xml with the .bin beside it."""
+    if path is None:
+        return None
+    path = pathlib.Path(path)
+    files = path.rglob("*") if path.is_dir() else [path]
+    if path.suffix == ".xml":
+        files = [path, path.with_suffix(".bin")]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def cold_start(name, path, folder, count):
+    """Medians over fresh processes, seconds: dict with `total`, `open`, `first_answer`.
+
+    `total` is from the start of the process to its first answer, imports included.
+    `None` where nothing is opened or the process fails.
+    """
+    if path is None or count == 0:
+        return None
+    found = []
+    for _ in range(count):
+        order = {
+            "runtime": CONTESTANTS[name].opening,
+            "path": path,
+            "inputs": str(folder / "inputs.npz"),
+            "started": time.time(),
+        }
+        result = subprocess.run(
+            [sys.executable, str(COLD_START), json.dumps(order)],
+            capture_output=True,
+            text=True,
+            env={**os.environ, "KERAS_BACKEND": "tensorflow"},
+        )
+        if result.returncode:
+            lines = result.stderr.strip().splitlines() or ["no message"]
+            print(f"  {name}: no cold start, its process ended: {lines[-1]}")
+            return None
+        found.append(json.loads(result.stdout.splitlines()[-1]))
+    return {key: statistics.median(x[key] for x in found) for key in found[0]}

@@ -1,0 +1,234 @@
+"""Models in ONNX Runtime, OpenVINO and LiteRT answer as they do in Keras."""
+
+import importlib.util
+import pathlib
+import re
+
+import keras
+import numpy as np
+import pytest
+
+import keras_perceiver as kp
+from helpers import randomize
+from keras_perceiver import runtimes
+from keras_perceiver.runtimes import RUNTIMES
+
+pytestmark = pytest.mark.tf_only("Keras exports from TensorFlow")
+DOCS = pathlib.Path(__file__).parent.parent / "docs" / "runtimes.md"
+NEEDED = {
+    "onnx": ("onnx", "tf2onnx", "onnxruntime"),
+    "openvino": ("openvino",),
+    "litert": ("ai_edge_litert",),
+}
+
+
+def needs(format):
+    missing = [p for p in NEEDED[format] if importlib.util.find_spec(p) is None]
+    reason = f"{', '.join(missing)} is not installed"
+    return pytest.param(format, marks=pytest.mark.skipif(bool(missing), reason=reason))
+
+
+FORMATS = [needs(format) for format in RUNTIMES]
+
+
+def classifier(adapter, **kwargs):
+    sizes = {
+        "num_latents": 5,
+        "latent_dim": 8,
+        "num_layers_per_block": 1,
+        "num_self_heads": 2,
+    }
+    model = kp.PerceiverClassifier(
+        kp.PerceiverBackbone(adapter, **{**sizes, **kwargs}), num_classes=3
+    )
+    randomize(model)
+    return model
+
+
+IMAGE_SHAPE, IMAGE_BANDS = (12, 11, 3), 4
+
+
+def image(**kwargs):
+    positions = kp.FourierPositions(IMAGE_BANDS, IMAGE_SHAPE[:2])
+    return kp.inputs.ImageInput(IMAGE_SHAPE, positions, **kwargs)
+
+
+def sound():
+    return kp.inputs.AudioInput((500,), kp.FourierPositions(6), segment_length=16)
+
+
+def video():
+    positions = kp.FourierPositions(3)
+    return kp.inputs.VideoInput((4, 8, 8, 3), positions, patch_size=(2, 4, 4))
+
+
+HEADS = {"num_cross_heads": 2, "cross_qk_dim": 8}
+# What each modality is read by, a function of no arguments, and how.
+MODALITIES = {
+    "image": (
+        image,
+        {"method": "grid", "num_cross_attends": 2, "num_latent_blocks": 2},
+    ),
+    "image with a mask": (lambda: image(use_mask=True), {"method": "grid"}),
+    "dense image": (image, {"method": "dense"}),
+    "mel": (
+        lambda: kp.inputs.SpectrogramInput(
+            (16, 10), kp.FourierPositions(4), patch_size=(2, 10)
+        ),
+        HEADS,
+    ),
+    "raw sound": (sound, HEADS),
+    "text": (
+        lambda: kp.inputs.TextInput((40,), embedding_dim=6, window=3),
+        HEADS,
+    ),
+    "points": (
+        lambda: kp.inputs.PointsInput((50, 3), kp.FourierPositions(4, 16)),
+        HEADS,
+    ),
+    "sound and video": (
+        lambda: kp.inputs.MultimodalInput(
+            {"sound": sound(), "video": video()}, min_padding=4
+        ),
+        {"method": "grid"},
+    ),
+}
+
+
+def build(modality):
+    adapter, kwargs = MODALITIES[modality]
+    return classifier(adapter(), **kwargs)
+
+
+def inputs_of(model, batch):
+    """Dict from the names of inputs to arrays."""
+    rng = np.random.default_rng(batch)
+    found = {}
+    for x in keras.tree.flatten(model.input):
+        shape = (batch, *(size or 9 for size in x.shape[1:]))
+        dtype = keras.backend.standardize_dtype(x.dtype)
+        if dtype == "bool":
+            found[x.name] = rng.random(shape) < 0.7
+        elif dtype == "int32":
+            found[x.name] = rng.integers(1, 256, shape).astype(dtype)
+            found[x.name][:, -7:] = 0  # Padding.
+        else:
+            found[x.name] = rng.uniform(-1, 1, shape).astype(dtype)
+    return found
+
+
+def run(format, path, inputs):
+    """What a runtime answers; it finds the inputs by their names."""
+    if format == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+        return session.run(None, inputs)[0]
+    if format == "openvino":
+        import openvino
+
+        return openvino.Core().compile_model(path, "CPU")(inputs)[0]
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(path).get_signature_runner()
+    return next(iter(runner(**inputs).values()))
+
+
+def file_of(folder, format):
+    return str(folder / f"model{RUNTIMES[format].suffix}")
+
+
+@pytest.mark.parametrize("modality", MODALITIES)
+@pytest.mark.parametrize("format", FORMATS)
+def test_as_in_keras(format, modality, tmp_path):
+    model = build(modality)
+    path = file_of(tmp_path, format)
+    model.export(path, format=format, verbose=False)
+    for batch in (1, 7):
+        inputs = inputs_of(model, batch)
+        one = next(iter(inputs.values())) if len(inputs) == 1 else inputs
+        expected = keras.ops.convert_to_numpy(model(one, training=False))
+        received = run(format, path, inputs)
+        assert received.dtype == np.float32
+        scale = np.abs(expected).max()
+        np.testing.assert_allclose(received, expected, atol=1e-4 * max(scale, 1.0))
+
+
+@pytest.mark.parametrize("format", [needs("onnx")])
+def test_the_grid_is_read_without_its_byte_array(format, tmp_path):
+    import onnx
+
+    path = file_of(tmp_path, format)
+    num_inputs = IMAGE_SHAPE[0] * IMAGE_SHAPE[1]
+    channels = IMAGE_SHAPE[2] + 2 * (1 + 2 * IMAGE_BANDS)
+
+    def holds_byte_array(method):
+        classifier(image(), method=method).export(path, format=format, verbose=False)
+        graph = onnx.shape_inference.infer_shapes(onnx.load(path)).graph
+        shapes = [
+            tuple(size.dim_value for size in x.type.tensor_type.shape.dim)
+            for x in graph.value_info
+        ]
+        return any(sorted(s[-2:]) == sorted((num_inputs, channels)) for s in shapes)
+
+    assert holds_byte_array("dense")  # It would be seen.
+    assert not holds_byte_array("grid")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_latents_of_a_backbone(format, tmp_path):
+    backbone = classifier(image()).backbone
+    path = file_of(tmp_path, format)
+    backbone.export(path, format=format, verbose=False)
+    inputs = inputs_of(backbone, 2)
+    expected = keras.ops.convert_to_numpy(backbone(inputs["image"], training=False))
+    np.testing.assert_allclose(run(format, path, inputs), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("format", RUNTIMES)
+def test_a_path_that_ends_otherwise(format, tmp_path):
+    with pytest.raises(ValueError, match=r"`filepath` must end in \.\w+ for \w+\."):
+        classifier(image()).export(tmp_path / "model.bin", format=format)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("change", ["mixed", "int8"])
+# Keras warns of each layer without weights that it leaves as it is.
+@pytest.mark.filterwarnings("ignore:Layer .* does not have a `quantize` method")
+def test_what_is_not_in_float32(format, change, tmp_path):
+    if change == "int8":
+        model = classifier(image())
+        model.quantize("int8")
+    else:
+        model = classifier(image(dtype="mixed_bfloat16"), dtype="mixed_bfloat16")
+    path = file_of(tmp_path, format)
+    with pytest.raises(ValueError, match="files are written of models in float32"):
+        model.export(path, format=format)
+    assert not pathlib.Path(path).exists()
+
+
+def test_a_missing_package_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtimes.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ImportError, match=r"Missing: onnx, tf2onnx$"):
+        classifier(image()).export(tmp_path / "model.onnx", format="onnx")
+
+
+@pytest.mark.parametrize("format", [needs("litert")])
+def test_what_a_converter_says_becomes_a_sentence(format, tmp_path):
+    path = file_of(tmp_path, format)
+    with pytest.raises(ValueError, match="LiteRT cannot hold this model") as caught:
+        classifier(image()).export(path, format=format, no_such_option=True)
+    assert caught.value.__cause__ is None and caught.value.__suppress_context__
+    assert "\n" not in str(caught.value)
+
+
+def test_snippets_of_the_documentation_run(tmp_path, monkeypatch):
+    for packages in NEEDED.values():
+        for package in packages:
+            pytest.importorskip(package)
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    for code in re.findall(r"^```python\n(.*?)^```", DOCS.read_text(), re.M | re.S):
+        exec(compile(code, "runtimes.md", "exec"), scope)
+    for name in ("onnx_logits", "litert_logits", "openvino_logits"):
+        np.testing.assert_allclose(scope[name], scope["logits"], atol=1e-4)
