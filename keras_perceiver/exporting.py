@@ -304,8 +304,8 @@ def _check_shape(name, x, shape):
     letters += "," if len(shape) == 1 else ""
     return _require(
         (rank == len(shape)) & fits & tf.reduce_all(same_rank > 0),
-        f"`{name}` must have the shape ({letters}), of at least one example and without "
-        "an axis of size 0. Received: shape {}",
+        f"`{name}` must have the shape ({letters}), of at least one example, and no "
+        "axis of size 0. Received: shape {}",
         received,
     )
 

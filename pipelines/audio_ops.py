@@ -4,7 +4,8 @@ Each factory returns a pure function from an example, a dict of tensors, to an e
 as in `image_ops`. Sounds are float32 waves (samples,) in [-1, 1], one channel, at
 `example["rate"]` samples per second, until `log_mel` makes a spectrogram of them:
 
-    decode_audio | decode_wav -> random_speed -> random_fit | middle_fit -> normalize_peak
+    decode_audio -> random_speed -> random_fit | middle_fit -> normalize_peak
+    | decode_wav
           -> random_gain, add_noise -> log_mel -> standardize -> spec_augment
                                 | compand -> normalize_power
 

@@ -78,7 +78,7 @@ def read_files(recipe):
 
 
 def _check_sizes(encoded, name):
-    """Operations that fail for a batch of no files, and for files that are too large."""
+    """Operations that fail where there are no files, or some are too large."""
     # The signature has a rank, which a server does not hold tensors against.
     shape = tf.shape(
         tf.raw_ops.PlaceholderWithDefault(input=encoded, shape=tf.TensorShape(None))

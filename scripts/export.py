@@ -15,10 +15,9 @@ import shutil
 import sys
 
 from command_line import Parser, run
-from trained import load_trained
-
 from pipelines.graph_files import read_files
 from serving import write_warmup_requests
+from trained import load_trained
 
 
 def main(arguments=None):
