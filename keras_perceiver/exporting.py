@@ -262,20 +262,12 @@ class _Checks:
             tf.raw_ops.PlaceholderWithDefault(input=x, shape=tf.TensorShape(None))
             for x in tensors
         ]
-        checks = []
-        for spec, x in zip(self.inputs, tensors, strict=True):
-            checks.append(_check_shape(spec.name, x, spec.shape))
-        batch = tf.shape(tensors[0])[:1]
-        for spec, x in zip(self.inputs[1:], tensors[1:], strict=True):
-            checks.append(
-                _require(
-                    tf.reduce_all(tf.shape(x)[:1] == batch),
-                    f"`{spec.name}` must have the batch size of "
-                    f"`{self.inputs[0].name}`. Received: sizes {{}} and {{}}",
-                    tf.shape(x)[:1],
-                    batch,
-                )
-            )
+        checks = [
+            _check_shape(spec.name, x, spec.shape)
+            for spec, x in zip(self.inputs, tensors, strict=True)
+        ]
+        with tf.control_dependencies(checks):
+            checks += [self._check_batch(i, tensors) for i in range(1, len(tensors))]
         with tf.control_dependencies(checks):
             tensors = [
                 tf.ensure_shape(x, spec.shape)
@@ -288,6 +280,16 @@ class _Checks:
         ]
         with tf.control_dependencies(checks):
             return self.packed([tf.identity(x) for x in tensors])
+
+    def _check_batch(self, i, tensors):
+        first, other = (tf.shape(tensors[j])[0] for j in (0, i))
+        return _require(
+            tf.equal(first, other),
+            f"`{self.inputs[i].name}` must have the batch size of "
+            f"`{self.inputs[0].name}`. Received: sizes {{}} and {{}}",
+            other,
+            first,
+        )
 
 
 def _check_shape(name, x, shape):
