@@ -68,9 +68,10 @@ def export_saved_model(model, folder, classes=None, read_files=None):
     )
     with tempfile.TemporaryDirectory() as place:
         labels_file = pathlib.Path(place) / LABELS_FILE
-        labels_file.write_text("".join(f"{x}\n" for x in _checked(model, classes)))
+        lines = "".join(f"{name}\n" for name in _checked(model, classes))
+        labels_file.write_text(lines, encoding="utf-8")
         module = tf.Module()
-        module.weights = [variable.value for variable in model.variables]
+        module.weights = [variable.value for variable in model.weights]
         module.labels = tf.saved_model.Asset(str(labels_file))
         module.table = tf.lookup.StaticHashTable(
             tf.lookup.TextFileInitializer(
@@ -91,7 +92,8 @@ def export_saved_model(model, folder, classes=None, read_files=None):
             }
 
         def probabilities(inputs):
-            return _probabilities(model, logits_of(encoded(inputs)))
+            rows = _probabilities(model, logits_of(encoded(inputs)))
+            return tf.cast(rows, tf.float32)
 
         def serve(inputs):
             return logits_of(encoded(check(inputs)))
@@ -114,10 +116,11 @@ def export_saved_model(model, folder, classes=None, read_files=None):
             for function in (serve, serving_default, features, attention)
         }
         if read_files is not None:
-            name, spec = check.only_input()
+            spec = check.only_input()
+            of_files = tf.TensorSpec((None,), tf.string, name=f"{spec.name}_bytes")
 
             def serve_bytes(files):
-                clips = read_files(files, f"{name}_bytes")
+                clips = read_files(files, of_files.name)
                 shape = tf.shape(clips)
                 flat = tf.ensure_shape(
                     tf.reshape(clips, [-1, *clips.shape[-len(spec.shape) + 1 :]]),
@@ -127,7 +130,6 @@ def export_saved_model(model, folder, classes=None, read_files=None):
                 rows = tf.reshape(rows, [shape[0], -1, rows.shape[-1]])
                 return answer(tf.reduce_mean(rows, axis=1))
 
-            of_files = tf.TensorSpec((None,), tf.string, name=f"{name}_bytes")
             endpoints["serve_bytes"] = tf.function(
                 serve_bytes, input_signature=[of_files], autograph=False
             )
@@ -241,7 +243,7 @@ class _Checks:
         return keras.tree.pack_sequence_as(self.structure, tensors)
 
     def only_input(self):
-        """The name and the spec of the one input.
+        """The spec of the one input.
 
         Raises:
             ValueError: where there are several.
@@ -252,7 +254,7 @@ class _Checks:
                 "`read_files` is for models with one input. "
                 f"Received: a model with the inputs {names}"
             )
-        return self.inputs[0].name, keras.tree.flatten(self.specs)[0]
+        return keras.tree.flatten(self.specs)[0]
 
     def __call__(self, inputs):
         tensors = keras.tree.flatten(inputs)

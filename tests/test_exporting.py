@@ -397,7 +397,9 @@ def test_a_layer_that_is_called_again_is_there_once(models, tmp_path, folders):
 
 
 def test_labels(folders, models, tmp_path):
-    labels = (folders["image"] / "assets" / "labels.txt").read_text().splitlines()
+    labels = (
+        (folders["image"] / "assets" / "labels.txt").read_text("utf-8").splitlines()
+    )
     assert labels == CLASSES
     with pytest.raises(ValueError, match="a name for each of the 3 classes.*2 names"):
         models["image"].export(tmp_path / "model", classes=["a", "b"])
