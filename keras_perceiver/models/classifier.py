@@ -239,26 +239,55 @@ class PerceiverClassifier(keras_hub.models.Task):
         format="tf_saved_model",
         verbose=None,
         input_signature=None,
+        classes=None,
+        read_files=None,
         **kwargs,
     ):
-        """As `keras.Model.export`; see `keras_perceiver.runtimes` for other runtimes.
+        """As `keras.Model.export`, but that a SavedModel has several signatures.
+
+        They are `serving_default`, with named probabilities and the label of the
+        class, `features`, `attention` and, where there is `read_files`, `serve_bytes`;
+        see `keras_perceiver.exporting`. Other formats are for other runtimes, see
+        `keras_perceiver.runtimes`; SavedModels of other backends than TensorFlow are
+        those of Keras.
 
         Args:
-            filepath: path; it ends in `.onnx`, `.xml` (OpenVINO) or `.tflite` (LiteRT).
+            filepath: path, the folder of the SavedModel; else it ends in `.onnx`,
+                `.xml` (OpenVINO) or `.tflite` (LiteRT).
             format: as in Keras: `"tf_saved_model"`, `"onnx"`, `"openvino"`, `"litert"`.
             verbose: bool or `None`, whether to say where the artifact is.
-            input_signature: as in Keras; by default only the batch size is free.
-            **kwargs: further arguments of Keras for the format.
+            input_signature: as in Keras, for other formats; by default only the batch
+                size is free. A SavedModel takes what the model does.
+            classes: sequence of E strings, the names of the classes in a SavedModel;
+                `None` for their numbers.
+            read_files: function from encoded files to inputs, for `serve_bytes`; see
+                `keras_perceiver.exporting.export_saved_model`.
+            **kwargs: further arguments of Keras for other formats.
 
         Raises:
-            ValueError, ImportError: as `export_for_runtime` has it.
+            ValueError: where an argument is for other formats, or for SavedModels
+                alone, or as `export_saved_model` or `export_for_runtime` has it.
+            ImportError: where a runtime's converter is not installed.
         """
-        if format in RUNTIMES:
-            export_for_runtime(
-                self, filepath, format, verbose, input_signature, **kwargs
+        if format != "tf_saved_model" or keras.config.backend() != "tensorflow":
+            if classes is not None or read_files is not None:
+                raise ValueError(
+                    "`classes` and `read_files` are for SavedModels of TensorFlow. "
+                    f"Received: format={format!r}, backend={keras.config.backend()!r}"
+                )
+            export = export_for_runtime if format in RUNTIMES else keras.Model.export
+            return export(self, filepath, format, verbose, input_signature, **kwargs)
+        if input_signature is not None or kwargs:
+            raise ValueError(
+                "A SavedModel takes what the model does, in batches of any size, so "
+                "`input_signature` and options of other formats have no place. "
+                f"Received: input_signature={input_signature!r}, options {kwargs}"
             )
-        else:
-            super().export(filepath, format, verbose, input_signature, **kwargs)
+        from keras_perceiver.exporting import export_saved_model
+
+        export_saved_model(self, filepath, classes, read_files)
+        if verbose:
+            print(f"Saved artifact at '{filepath}'.")
 
     def compile_from_config(self, config):
         """Compiles a loaded model as it was when saved; Keras calls this."""
