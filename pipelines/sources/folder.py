@@ -87,7 +87,7 @@ class _Scan:
         return [entry.name for entry in folders]
 
     def files(self, folder):
-        """Sorted paths of the files in `folder`, and below, that are of the modality."""
+        """Sorted paths of the files of the modality in `folder` and below."""
         files = []
         for entry in _visible_entries(folder):
             is_fit = entry.name.lower().endswith(self.modality.suffixes)
