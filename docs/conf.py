@@ -27,9 +27,6 @@ extensions = [
 ]
 html_theme = "furo"
 html_title = "keras-perceiver"
-# A link to nowhere is an error.
-nitpicky = False
-suppress_warnings = []
 
 # === Pages ===
 
@@ -67,7 +64,7 @@ def _own_signature(app, what, name, obj, options, signature, returns):
 def _as_restructured_text(app, what, name, obj, options, lines):
     """Docstrings as Sphinx reads them: links, lists of references, code, tables."""
     text = "\n".join(lines)
-    text = re.sub(r"\[([^\]]+)\]\((https?:[^)]+)\)", r"`\1 <\2>`__", text)
+    text = re.sub(r"\[([^\[\]]+)\]\((https?:[^)]+)\)", r"`\1 <\2>`__", text)
     text = re.sub(r"^References:$", ".. rubric:: References\n", text, flags=re.M)
     text = re.sub(r"^```(\w+)\n(.*?)^```$", _code, text, flags=re.M | re.S)
     text = re.sub(r"(?:^\|.*\|\n?)+", _table, text, flags=re.M)

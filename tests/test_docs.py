@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 
+import keras
 import pytest
 from absl import flags
 from keras.src.backend.tensorflow import optimizer as keras_optimizer
@@ -54,7 +55,7 @@ def unmended_keras(monkeypatch):
         (keras_trainer.TensorFlowTrainer, "_maybe_symbolic_build"),
         (keras_optimizer.TFOptimizer, "_clip_gradients"),
         (keras_optimizer.TFOptimizer, "_all_reduce_sum_gradients"),
-        (keras_optimizer.keras.optimizers.LossScaleOptimizer, "check_finite"),
+        (keras.optimizers.LossScaleOptimizer, "check_finite"),
     ):
         monkeypatch.setattr(owner, name, getattr(owner, name))
 
