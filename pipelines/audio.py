@@ -203,12 +203,23 @@ class AudioRecipe(Recipe):
         return (decode, ops) if cache else ([], [*decode, *ops])
 
     def evaluation_ops(self):
+        return [audio_ops.decode_audio(self.rate), *self._evaluation_clip_ops()]
+
+    def graph_ops(self):
+        return [audio_ops.decode_wav(self.rate), *self._evaluation_clip_ops()]
+
+    def graph_file(self):
+        silence = tf.zeros((self.num_samples, 1))
+        return tf.audio.encode_wav(silence, self.rate).numpy()
+
+    @property
+    def graph_files(self):
+        return f"WAV files of 16-bit samples, {self.rate:,} a second"
+
+    def _evaluation_clip_ops(self):
         num_clips = None if self.num_eval_clips == 1 else self.num_eval_clips
-        return [
-            audio_ops.decode_audio(self.rate),
-            audio_ops.middle_fit(self.num_samples, num_clips),
-            *self.clip_ops(),
-        ]
+        fit = audio_ops.middle_fit(self.num_samples, num_clips)
+        return [fit, *self.clip_ops()]
 
     def clip_ops(self):
         """The steps from one clip of sound, or several, to what a model reads."""

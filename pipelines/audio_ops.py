@@ -5,6 +5,7 @@ as in `image_ops`. Sounds are float32 waves (samples,) in [-1, 1], one channel, 
 `example["rate"]` samples per second, until `log_mel` makes a spectrogram of them:
 
     decode_audio -> random_speed -> random_fit | middle_fit -> normalize_peak
+    | decode_wav
           -> random_gain, add_noise -> log_mel -> standardize -> spec_augment
                                 | compand -> normalize_power
 
@@ -48,6 +49,39 @@ def decode_audio(rate):
             example["audio"] = audio_files.read(example["path"], rate, is_path=True)
         example["rate"] = tf.constant(rate, tf.int32)
         return example
+
+    return apply
+
+
+def decode_wav(rate):
+    """Makes the step that decodes a WAV file in operations of TensorFlow alone.
+
+    Takes `example["encoded"]`, the bytes of a file of 16-bit samples, which has the
+    rate already: TensorFlow has no filter that resamples as `decode_audio` does.
+
+    Args:
+        rate: int, samples per second.
+
+    Returns:
+        Function from example to example with "audio", float32 (samples,), "rate" and
+        "problem": a string, empty where the file has this rate and a sample.
+    """
+
+    def apply(example):
+        example = dict(example)
+        channels, own_rate = tf.audio.decode_wav(example.pop("encoded"))
+        is_at_rate = tf.equal(own_rate, rate)
+        problem = tf.where(
+            is_at_rate, "", tf.strings.format("{} samples a second", own_rate)
+        )
+        has_samples = tf.shape(channels)[0] > 0
+        problem = tf.where(has_samples, problem, "a sound without samples")
+        return {
+            **example,
+            "audio": tf.reduce_mean(channels, axis=-1),
+            "rate": tf.constant(rate, tf.int32),
+            "problem": problem,
+        }
 
     return apply
 

@@ -14,6 +14,7 @@ from pipelines.image_ops import (
     decode_image,
     flip_left_right,
     inception_crop,
+    limit_pixels,
     resize,
     resize_small_then_center_crop,
     scale,
@@ -26,6 +27,8 @@ from pipelines.sources.arrays import check_image_array
 CROPS = ("resize", "central", "inception")
 DEFAULT_SIZE = (48, 48)
 LARGEST_KEPT_SIDE = 48
+# Of images that come from anywhere; a small file can hold a huge one.
+MOST_PIXELS = 2**26
 # How many images a recipe looks at to find its fields.
 NUM_LOOKED_AT = 64
 
@@ -48,6 +51,9 @@ class ImageRecipe(Recipe):
     modality: ClassVar[str] = "image"
     inputs: ClassVar[str] = "image"
     mixing: ClassVar[tuple[str, ...]] = ("mixup", "cutmix")
+    graph_files: ClassVar[str] = (
+        f"JPEG, PNG, GIF or BMP images of at most {MOST_PIXELS:,} pixels"
+    )
 
     image_size: tuple[int, int]
     channels: int
@@ -152,6 +158,13 @@ class ImageRecipe(Recipe):
             self._fit(),
             scale(*self.value_range),
         ]
+
+    def graph_ops(self):
+        return [limit_pixels(MOST_PIXELS), *self.evaluation_ops()]
+
+    def graph_file(self):
+        black = tf.zeros((*self.image_size, self.channels), tf.uint8)
+        return tf.io.encode_png(black).numpy()
 
     def _fit(self):
         if self.crop == "resize":

@@ -51,6 +51,47 @@ def decode(encoded):
     return image
 
 
+def image_size_in(encoded):
+    """Reads how large an image is, without decoding it.
+
+    Args:
+        encoded: string scalar, the bytes of a JPEG, PNG, BMP or GIF.
+
+    Returns:
+        Pair of the height and the width, float32 scalars; 0 for what is none of these.
+    """
+    # Filled up, so that there is a header whatever the bytes are.
+    head = tf.strings.join([tf.strings.substr(encoded, 0, 26), bytes(26)])
+
+    def starts_with(magic):
+        return tf.equal(tf.strings.substr(head, 0, len(magic)), magic)
+
+    def at(start, num_bytes, little_endian):
+        part = tf.io.decode_raw(tf.strings.substr(head, start, num_bytes), tf.uint8)
+        values = tf.cast(part, tf.float32)
+        values = tf.reverse(values, [0]) if little_endian else values
+        return tf.reduce_sum(values * [256.0**i for i in reversed(range(num_bytes))])
+
+    def of_jpeg():
+        shape = tf.cast(tf.image.extract_jpeg_shape(encoded), tf.float32)
+        return shape[0], shape[1]
+
+    def of_bmp():
+        # An upside-down BMP has a negative height, as a complement of 2.
+        height = at(22, 4, True)
+        return tf.minimum(height, 2.0**32 - height), at(18, 4, True)
+
+    return tf.case(
+        [
+            (tf.io.is_jpeg(encoded), of_jpeg),
+            (starts_with(b"\x89PNG"), lambda: (at(20, 4, False), at(16, 4, False))),
+            (starts_with(b"GIF"), lambda: (at(8, 2, True), at(6, 2, True))),
+            (starts_with(b"BM"), of_bmp),
+        ],
+        default=lambda: (tf.constant(0.0), tf.constant(0.0)),
+    )
+
+
 def decode_jpeg_box(encoded, box):
     """Decodes only a box out of a JPEG.
 

@@ -11,7 +11,12 @@ however many threads examples are read.
 
 import tensorflow as tf
 
-from pipelines.image_files import convert_channels, decode, decode_jpeg_box
+from pipelines.image_files import (
+    convert_channels,
+    decode,
+    decode_jpeg_box,
+    image_size_in,
+)
 from pipelines.seeds import op_seed
 
 # The ImageNet evaluation: the shorter side resized to 256, the middle 224 kept.
@@ -40,6 +45,25 @@ def decode_image(channels=None):
             example["image"] = decode(_pop_encoded(example))
         example["image"] = convert_channels(example["image"], channels)
         return example
+
+    return apply
+
+
+def limit_pixels(most):
+    """Makes the step that refuses images with too many pixels, before decoding them.
+
+    Args:
+        most: int, the largest number of pixels.
+
+    Returns:
+        Function from example to example with "encoded".
+    """
+
+    def apply(example):
+        height, width = image_size_in(example["encoded"])
+        fits = tf.math.divide_no_nan(float(most), height) >= width
+        with tf.control_dependencies([tf.debugging.Assert(fits, [height, width])]):
+            return {**example, "encoded": tf.identity(example["encoded"])}
 
     return apply
 

@@ -35,12 +35,15 @@ class Recipe(abc.ABC):
         num_eval_clips: int, K, a field of the modalities that have a time. With more
             than one, evaluation has K overlapping clips of each example, `(K, ...)`,
             whose predictions are to be averaged; the paper has 16 (section 4.2).
+        graph_files: str, the files that `graph_ops` decodes, for people: "WAV files".
+            Empty where none can be.
     """
 
     modality: ClassVar[str]
     inputs: ClassVar[str | tuple[str, ...]]
     num_eval_clips: ClassVar[int] = 1
     mixing: ClassVar[tuple[str, ...]] = ()
+    graph_files: ClassVar[str] = ""
 
     def __post_init__(self):
         # As tuples, from whatever a config or a JSON file has.
@@ -80,6 +83,27 @@ class Recipe(abc.ABC):
     @abc.abstractmethod
     def evaluation_ops(self):
         """The steps from an example of a source to one of an evaluation batch."""
+
+    def graph_ops(self):
+        """As `evaluation_ops`, for the bytes of files, of operations of TensorFlow
+        alone, so that a graph can be taken to where this package is not.
+
+        They take `example["encoded"]`, and may add `example["problem"]`, a string: what
+        is wrong with the file, or nothing.
+
+        Raises:
+            ValueError: if files of the modality are decoded by Python.
+        """
+        noun = MODALITIES[self.modality].noun
+        raise ValueError(
+            f"Each {noun} is decoded by Python, which no graph of TensorFlow can hold. "
+            f"Received: a recipe of modality {self.modality!r}"
+        )
+
+    def graph_file(self):
+        """A small file that `graph_ops` takes, bytes, to try a graph with."""
+        self.graph_ops()  # Raises where there is none.
+        raise NotImplementedError
 
     def with_one_clip(self):
         """The same recipe, of which evaluation has the middle clip alone."""

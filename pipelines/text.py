@@ -10,7 +10,7 @@ import tensorflow as tf
 from pipelines.checks import check_integer, check_range
 from pipelines.errors import read_first
 from pipelines.recipe import Recipe
-from pipelines.text_ops import crop, cut, mask_bytes, pad, to_ids
+from pipelines.text_ops import crop, cut, mask_bytes, pad, to_ids, to_ids_or_problem
 
 # By default as long as all but the longest texts, within these bounds; Perceiver IO's
 # language model reads 2,048 bytes; two processor cores can learn from half of that.
@@ -37,6 +37,7 @@ class TextRecipe(Recipe):
 
     modality: ClassVar[str] = "text"
     inputs: ClassVar[str] = "text"
+    graph_files: ClassVar[str] = "texts of a byte or more"
 
     length: int
 
@@ -84,7 +85,16 @@ class TextRecipe(Recipe):
         ]
 
     def evaluation_ops(self):
-        return [to_ids(), cut(self.length), pad(self.length)]
+        return [to_ids(), *self._fit_ops()]
+
+    def graph_ops(self):
+        return [to_ids_or_problem(), *self._fit_ops()]
+
+    def graph_file(self):
+        return b"a"
+
+    def _fit_ops(self):
+        return [cut(self.length), pad(self.length)]
 
     def example(self, item):
         """The example of a text, str or bytes."""

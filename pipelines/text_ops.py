@@ -48,6 +48,26 @@ def to_ids():
     return apply
 
 
+def to_ids_or_problem():
+    """Makes the step that encodes a text as `to_ids`, in operations of TensorFlow
+    alone.
+
+    Takes `example["encoded"]`, a string scalar.
+
+    Returns:
+        Function from example to example with "text", int32 (n,), and "problem": a
+        string, empty where n is at least 1.
+    """
+
+    def apply(example):
+        example = dict(example)
+        ids = encode(example.pop("encoded"))
+        problem = tf.where(tf.size(ids) > 0, "", "a text without a byte")
+        return {**example, "text": ids, "problem": problem}
+
+    return apply
+
+
 def _complain_of_empty(ids):
     raise ValueError("it is empty")
 

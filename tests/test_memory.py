@@ -50,7 +50,12 @@ else:
     import tensorflow as tf
 
     served = tf.saved_model.load(order["folder"])
-    result = {"logits": served.serve(clip).numpy().tolist()}
+    answer = served.signatures["serving_default"](video=tf.constant(clip))
+    result = {
+        "logits": served.serve(clip).numpy().tolist(),
+        "probabilities": answer["probabilities"].numpy().tolist(),
+        "label": answer["label"].numpy()[0].decode(),
+    }
 result["peak"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 print(json.dumps(result))
 """
@@ -84,5 +89,7 @@ def test_a_saved_model(tmp_path):
     assert size < 40e6  # No table of positions is in it.
     done = run(what="serve", clip=CLIP, folder=str(tmp_path / "model"))
     assert done["peak"] < 1.5e9
-    (logits,) = done["logits"]
+    (logits,), (probabilities,) = done["logits"], done["probabilities"]
     assert len(logits) == 2
+    assert sum(probabilities) == pytest.approx(1, abs=1e-6)
+    assert done["label"] == str(int(logits[1] > logits[0]))

@@ -203,6 +203,58 @@ class PerceiverClassifier(keras_hub.models.Task):
         kwargs.setdefault("shuffle", y is not None)
         return keras.Model.fit(self, x, y, *args, **kwargs)
 
+    def export(
+        self,
+        filepath,
+        format="tf_saved_model",
+        verbose=None,
+        input_signature=None,
+        classes=None,
+        read_files=None,
+        **kwargs,
+    ):
+        """As `keras.Model.export`, but that a SavedModel has several signatures.
+
+        They are `serving_default`, with named probabilities and the label of the
+        class, `features`, `attention` and, where there is `read_files`, `serve_bytes`;
+        see `keras_perceiver.exporting`. Other formats, and SavedModels of other
+        backends than TensorFlow, are those of Keras.
+
+        Args:
+            filepath: path, the folder of the SavedModel or what else is written.
+            format: as in Keras: `"tf_saved_model"`, `"onnx"`, `"openvino"`, `"litert"`.
+            verbose: bool or `None`, whether to say where the artifact is.
+            input_signature: as in Keras, for other formats: a SavedModel here takes
+                what the model does, in batches of any size.
+            classes: sequence of E strings, the names of the classes in a SavedModel;
+                `None` for their numbers.
+            read_files: function from encoded files to inputs, for `serve_bytes`; see
+                `keras_perceiver.exporting.export_saved_model`.
+            **kwargs: further arguments of Keras for other formats.
+
+        Raises:
+            ValueError: where an argument is for other formats, or for SavedModels
+                alone, or as `export_saved_model` has it.
+        """
+        if format != "tf_saved_model" or keras.config.backend() != "tensorflow":
+            if classes is not None or read_files is not None:
+                raise ValueError(
+                    "`classes` and `read_files` are for SavedModels of TensorFlow. "
+                    f"Received: format={format!r}, backend={keras.config.backend()!r}"
+                )
+            return super().export(filepath, format, verbose, input_signature, **kwargs)
+        if input_signature is not None or kwargs:
+            raise ValueError(
+                "A SavedModel takes what the model does, in batches of any size, so "
+                "`input_signature` and options of other formats have no place. "
+                f"Received: input_signature={input_signature!r}, options {kwargs}"
+            )
+        from keras_perceiver.exporting import export_saved_model
+
+        export_saved_model(self, filepath, classes, read_files)
+        if verbose:
+            print(f"Saved artifact at '{filepath}'.")
+
     def compile_from_config(self, config):
         """Compiles a loaded model as it was when saved; Keras calls this."""
         self.compile(**keras.saving.deserialize_keras_object(config))
