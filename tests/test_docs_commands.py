@@ -107,6 +107,23 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def run_of_another_page(tmp_path_factory, data):
+    """Function that makes what a page takes for granted, the folder of a run."""
+    made = []
+
+    def folder():
+        if not made:
+            made.append(tmp_path_factory.mktemp("run"))
+            argv = ["scripts/train.py", "--config=scripts/configs/image.py"]
+            argv += [f"--workdir={made[0]}", "--config.data.source=folder:PATH"]
+            done = run(filled(argv, ROOT, data), ROOT)
+            assert done.returncode == 0, done.stderr
+        return made[0]
+
+    return folder
+
+
 def modality_of(argv, workdir):
     """Which data a command means: its config's, its flag's, or its model's."""
     for argument in argv:
@@ -140,6 +157,16 @@ def filled(argv, workdir, data):
     return found
 
 
+def run(argv, workdir):
+    return subprocess.run(
+        [sys.executable, *argv],
+        cwd=workdir,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+
+
 def pages_with_commands():
     for page in PAGES:
         if any(script_of(snippet.code) for snippet in commands(page)):
@@ -147,7 +174,7 @@ def pages_with_commands():
 
 
 @pytest.mark.parametrize("page", pages_with_commands())
-def test_commands_run_in_turn(page, tmp_path, data):
+def test_commands_run_in_turn(page, tmp_path, data, run_of_another_page):
     for name in ("scripts", "tests"):
         (tmp_path / name).symlink_to(ROOT / name)
     failures = []
@@ -159,14 +186,12 @@ def test_commands_run_in_turn(page, tmp_path, data):
             print(f"{page.name}:{snippet.line}: not run, {snippet.not_run}")
             continue
         argv = shlex.split(snippet.code, comments=True)
+        for model in re.findall(r"--model=(runs/\w+)", snippet.code):
+            if not (tmp_path / model).exists():
+                (tmp_path / "runs").mkdir(exist_ok=True)
+                (tmp_path / model).symlink_to(run_of_another_page())
         argv = filled(argv[argv.index(script) :], tmp_path, data)
-        done = subprocess.run(
-            [sys.executable, *argv],
-            cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            capture_output=True,
-            text=True,
-        )
+        done = run(argv, tmp_path)
         verdict = "ok" if done.returncode == 0 else f"status {done.returncode}"
         print(f"{page.name}:{snippet.line}: {verdict}: {shlex.join(argv)}", flush=True)
         if done.returncode:
