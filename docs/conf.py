@@ -43,6 +43,7 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "none"
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_attr_annotations = False
 napoleon_use_rtype = False
 napoleon_custom_sections = [("Call arguments", "params_style")]
 
@@ -51,6 +52,7 @@ def setup(app):
     # Before napoleon, which has 500.
     app.connect("autodoc-process-docstring", _as_restructured_text, priority=400)
     app.connect("autodoc-process-signature", _own_signature)
+    app.connect("autodoc-skip-member", _skips)
 
 
 def _own_signature(app, what, name, obj, options, signature, returns):
@@ -59,6 +61,12 @@ def _own_signature(app, what, name, obj, options, signature, returns):
         return None
     first, *others = inspect.signature(obj.__init__).parameters.values()
     return str(inspect.Signature(others)), returns
+
+
+def _skips(app, what, name, obj, skip, options):
+    """Fields of named tuples, which the class itself explains."""
+    is_field = (inspect.getdoc(obj) or "").startswith("Alias for field number")
+    return True if is_field else None
 
 
 def _as_restructured_text(app, what, name, obj, options, lines):
