@@ -173,7 +173,7 @@ def pages_with_commands():
             yield pytest.param(page, id=page.name)
 
 
-@pytest.mark.parametrize("page", pages_with_commands())
+@pytest.mark.parametrize("page", list(pages_with_commands()))
 def test_commands_run_in_turn(page, tmp_path, data, run_of_another_page):
     for name in ("scripts", "tests"):
         (tmp_path / name).symlink_to(ROOT / name)
