@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV ?= .venv
 INSTALLED = $(VENV)/.installed
 
-.PHONY: demo results test test-large test-backends
+.PHONY: demo docs docs-check results test test-backends test-large
 
 $(INSTALLED): setup.cfg pyproject.toml keras_perceiver/version.py
 	$(PYTHON) -m venv $(VENV)
@@ -54,3 +54,19 @@ test-backends: $(BACKENDS_INSTALLED)
 		JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS=0 \
 		$(BACKENDS_VENV)/bin/python -m pytest $(BACKENDS_TESTS) || exit; \
 	done
+
+# The pages of docs/ and the reference, as a site in docs/_build/html; warnings are
+# errors.
+DOCS_INSTALLED = $(VENV)/.docs-installed
+
+$(DOCS_INSTALLED): $(INSTALLED)
+	$(VENV)/bin/python -m pip install --quiet --editable '.[docs]'
+	touch $@
+
+docs: $(DOCS_INSTALLED)
+	$(VENV)/bin/python -m sphinx --fail-on-warning --keep-going --fresh-env \
+		docs docs/_build/html
+
+# Runs the commands of the README and of docs/, on small made data: some minutes.
+docs-check: $(INSTALLED)
+	$(VENV)/bin/python -m pytest -m docs --timeout=3600

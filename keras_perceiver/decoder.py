@@ -55,9 +55,9 @@ class QueryDecoder(keras.layers.Layer):
     Args:
         num_queries: int, O.
         query_dim: int or `None`. Width of a query. Defaults to D.
-        num_heads, qk_dim, v_dim, widening_factor, use_query_residual,
-        approximate_gelu, dropout_rate, attention_dropout_rate: as in
-            `kp.layers.CrossAttention`.
+        num_heads, qk_dim, v_dim: as in `kp.layers.CrossAttention`.
+        widening_factor, use_query_residual, approximate_gelu: as there.
+        dropout_rate, attention_dropout_rate: as there.
         **kwargs: `keras.layers.Layer` arguments.
 
     Call arguments:

@@ -72,9 +72,10 @@ class LatentBlock(keras.layers.Layer):
 
     Args:
         num_layers: int. Number of self-attention layers.
-        num_heads, qk_dim, v_dim, widening_factor, approximate_gelu, dropout_rate,
-        attention_dropout_rate, kernel_initializer: as in `kp.layers.SelfAttention`,
-            the same for each layer.
+        num_heads, qk_dim, v_dim: as in `kp.layers.SelfAttention`, the same for each
+            layer.
+        widening_factor, approximate_gelu, kernel_initializer: as there.
+        dropout_rate, attention_dropout_rate: as there.
         recompute: bool. Whether training keeps nothing of a layer but its inputs, and
             the backward pass runs it again; the gradients are the same.
         **kwargs: `keras.layers.Layer` arguments.

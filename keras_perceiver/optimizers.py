@@ -20,8 +20,8 @@ class Lamb(keras.optimizers.Optimizer):
         u = m / (sqrt(v) + epsilon) + weight_decay * w
         w <- w - r * u * |w| / |u|
 
-    where |w| or |u| is 0, the ratio is 1. Biases have a ratio as all other variables
-    do. Gradients are clipped, if at all, before their moments are taken.
+    where `|w|` or `|u|` is 0, the ratio is 1. Biases have a ratio as all other
+    variables do. Gradients are clipped, if at all, before their moments are taken.
 
     `keras.optimizers.Lamb` computes the ratio without the weight decay, which it takes
     off the weights apart, at the learning rate, and off biases as well.
