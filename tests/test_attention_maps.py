@@ -2,7 +2,6 @@
 
 import io
 import pathlib
-import runpy
 
 import av
 import numpy as np
@@ -13,8 +12,8 @@ import attention_maps
 import keras_perceiver as kp
 import plots
 import seeing
-import test_readme
 from keras_perceiver import overlays
+from pages import snippets
 from pipelines.recipes import save_recipe
 from pipelines.text import TextRecipe
 from pipelines.video import VideoRecipe
@@ -155,25 +154,14 @@ def test_maps_that_are_too_large_are_said_to_be(digit, tmp_path, capsys, monkeyp
 
 # === The page on reuse ===
 
-REUSE = (ROOT / "docs" / "reuse.md").read_text()
+REUSE = ROOT / "docs" / "reuse.md"
 
 
 def test_snippets_of_the_page_on_reuse_run_in_turn(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     scope = {}
-    for code in test_readme.snippets("python", REUSE):
-        exec(compile(code, "docs/reuse.md", "exec"), scope)
+    for snippet in snippets(REUSE, "python"):
+        exec(compile(snippet.code, "docs/reuse.md", "exec"), scope)
     assert capsys.readouterr().out.startswith("1\n")
     assert scope["outer"](scope["images"]).shape == (1, 2)
     assert [m.shape for m in scope["maps"]] == [(1, 1, 32, 784)] * 3
-
-
-@pytest.mark.filterwarnings("ignore:.*load_module:DeprecationWarning")
-def test_commands_of_the_page_on_reuse_are_right(monkeypatch):
-    test_readme.test_flags_of_training_commands_are_right(REUSE, monkeypatch)
-    for file in test_readme.re.findall(r"scripts/[\w/]+\.py", REUSE):
-        assert (ROOT / file).exists(), file
-    config = runpy.run_path(str(ROOT / "scripts" / "configs" / "image.py"))
-    keys = set(test_readme.config_keys(config["get_config"]()))
-    named = set(test_readme.re.findall(r"`(?:--)?config\.([\w.]+)", REUSE))
-    assert named <= keys

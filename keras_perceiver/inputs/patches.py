@@ -1,5 +1,7 @@
 """Patches of a grid of any rank, each a single input."""
 
+import math
+
 from keras import ops
 
 
@@ -30,16 +32,15 @@ def space_to_depth(content, patch):
     """
     for axis, own in enumerate(patch, start=1):
         content = _whole_patches(content, axis, own)
-    batch, *grid, channels = ops.shape(content)
-    rank = len(patch)
-    split = [batch]
-    for size, own in zip(grid, patch, strict=True):
-        split += [size // own, own]
-        channels *= own
-    outer, inner = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
-    content = ops.reshape(content, (*split, content.shape[-1]))
-    content = ops.transpose(content, (0, *outer, *inner, 2 * rank + 1))
-    return ops.reshape(content, (batch, *split[1::2], channels))
+    # One axis at a time, from the last: runtimes of exported models know few axes.
+    for axis, own in reversed(list(enumerate(patch, start=1))):
+        *before, size = ops.shape(content)[: axis + 1]
+        *after, channels = ops.shape(content)[axis + 1 :]
+        count = size // own
+        content = ops.reshape(content, (-1, count, own, math.prod(after), channels))
+        content = ops.transpose(content, (0, 1, 3, 2, 4))
+        content = ops.reshape(content, (*before, count, *after, own * channels))
+    return content
 
 
 def _whole_patches(content, axis, size):
