@@ -144,9 +144,7 @@ def filled(argv, workdir, data):
     found = []
     for argument in argv:
         if argument == "FILE...":
-            found += [
-                str(next((folder / name).iterdir())) for name in os.listdir(folder)
-            ]
+            found += [str(min(each.iterdir())) for each in sorted(folder.iterdir())]
         else:
             found.append(re.sub(r"\bfolder:PATH\b", f"folder:{folder}", argument))
     if script == "scripts/train.py":
@@ -195,5 +193,6 @@ def test_commands_run_in_turn(page, tmp_path, data, run_of_another_page):
         verdict = "ok" if done.returncode == 0 else f"status {done.returncode}"
         print(f"{page.name}:{snippet.line}: {verdict}: {shlex.join(argv)}", flush=True)
         if done.returncode:
-            failures.append(f"{snippet.code}\n{done.stderr[-2000:]}")
-    assert not failures, "\n\n".join(failures)
+            print(done.stderr[-2000:], flush=True)
+            failures.append(snippet.code)
+    assert not failures, "\n".join(failures)
