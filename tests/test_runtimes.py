@@ -78,8 +78,8 @@ MODALITIES = {
         HEADS,
     ),
     "raw sound": (sound, HEADS),
-    "text": (
-        lambda: kp.inputs.TextInput((40,), embedding_dim=6, window=3),
+    "text of any length": (
+        lambda: kp.inputs.TextInput((None,), embedding_dim=6, max_length=64, window=3),
         HEADS,
     ),
     "points": (
@@ -154,6 +154,34 @@ def test_as_in_keras(format, modality, tmp_path):
         np.testing.assert_allclose(received, expected, atol=1e-4 * max(scale, 1.0))
 
 
+def of_any_length():
+    positions = kp.FourierPositions(6, 64)
+    adapter = kp.inputs.AudioInput((None,), positions, segment_length=16)
+    return classifier(adapter, method="grid")
+
+
+@pytest.mark.parametrize("format", [needs("onnx"), needs("openvino")])
+def test_sizes_that_vary(format, tmp_path):
+    model, path = of_any_length(), file_of(tmp_path, format)
+    model.export(path, format=format, verbose=False)
+    for length in (320, 400):
+        waves = np.random.default_rng(0).uniform(-1, 1, (2, length)).astype("float32")
+        received = run(format, path, {"audio": waves})
+        np.testing.assert_allclose(received, model(waves), atol=1e-4)
+
+
+@pytest.mark.parametrize("format", [needs("litert")])
+def test_sizes_that_must_be_fixed(format, tmp_path):
+    model, path = of_any_length(), file_of(tmp_path, format)
+    with pytest.raises(ValueError, match=r"lacks the operations .* `input_signature`"):
+        model.export(path, format=format)
+    spec = keras.InputSpec(shape=(None, 320), dtype="float32", name="audio")
+    model.export(path, format=format, verbose=False, input_signature=[spec])
+    waves = np.random.default_rng(0).uniform(-1, 1, (2, 320)).astype("float32")
+    received = run(format, path, {"audio": waves})
+    np.testing.assert_allclose(received, model(waves), atol=1e-4)
+
+
 @pytest.mark.parametrize("format", [needs("onnx")])
 def test_the_grid_is_read_without_its_byte_array(format, tmp_path):
     import onnx
@@ -216,10 +244,12 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
 @pytest.mark.parametrize("format", [needs("litert")])
 def test_what_a_converter_says_becomes_a_sentence(format, tmp_path):
     path = file_of(tmp_path, format)
+    pathlib.Path(path).write_text("of before")
     with pytest.raises(ValueError, match="LiteRT cannot hold this model") as caught:
         classifier(image()).export(path, format=format, no_such_option=True)
     assert caught.value.__cause__ is None and caught.value.__suppress_context__
     assert "\n" not in str(caught.value)
+    assert pathlib.Path(path).read_text() == "of before"
 
 
 def test_snippets_of_the_documentation_run(tmp_path, monkeypatch):
