@@ -10,12 +10,22 @@ import importlib.util
 import io
 import logging
 import os
+import re
+import shutil
+import tempfile
 import warnings
 from typing import NamedTuple
 
 import keras
 
 from keras_perceiver.streaming import at_once
+
+# How converters and checkers name what a format lacks.
+_LACKING = (
+    r"No conversion rule found for operations: (.+)",
+    r"TF Select ops: (.+)",
+    r"No Op registered for (\S+)",
+)
 
 
 class Runtime(NamedTuple):
@@ -79,27 +89,27 @@ def export_for_runtime(
         kwargs.setdefault("target_spec", _litert_operations())
     if input_signature is None:
         input_signature = [_specs(model.input)]
-    os.makedirs(os.path.dirname(filepath) or ".", exist_ok=True)
-    try:
-        with at_once(), _quiet():
-            keras.Model.export(
-                model,
-                filepath,
-                format=format,
-                verbose=False,
-                input_signature=input_signature,
-                **kwargs,
-            )
-            if format == "onnx":
-                _check_onnx(filepath)
-    except Exception as error:
-        # Converters write what they could not convert into files of no use.
-        with contextlib.suppress(OSError):
-            os.remove(filepath)
-        raise ValueError(
-            f"{runtime.title} cannot hold this model, or not with these sizes and "
-            f"options: {_first_sentence(error)}"
-        ) from None
+    folder, name = os.path.split(filepath)
+    # Converters write also what they could not convert, into files of no use.
+    with tempfile.TemporaryDirectory() as place:
+        written = os.path.join(place, name)
+        try:
+            with at_once(), _quiet():
+                keras.Model.export(
+                    model,
+                    written,
+                    format=format,
+                    verbose=False,
+                    input_signature=input_signature,
+                    **kwargs,
+                )
+                if format == "onnx":
+                    _check_onnx(written)
+        except Exception as error:
+            raise ValueError(_sentence(runtime, error, input_signature)) from None
+        os.makedirs(folder or ".", exist_ok=True)
+        for name in os.listdir(place):
+            shutil.move(os.path.join(place, name), os.path.join(folder, name))
     if verbose is not False:
         print(f"Saved artifact at '{filepath}'.")
 
@@ -169,8 +179,24 @@ def _quiet():
             logging.disable(previous)
 
 
-def _first_sentence(error):
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    known = [line for line in lines if "No conversion rule" in line]
-    text = (known or lines or [type(error).__name__])[0]
-    return text[:200].rstrip(".") + "."
+def _sentence(runtime, error, input_signature):
+    """Why a model could not be written, in a sentence or two."""
+    sentence = (
+        f"{runtime.title} cannot hold this model, or not with these sizes and options: "
+        f"{_reason(error)}."
+    )
+    specs = keras.tree.flatten(input_signature)
+    if any(None in tuple(spec.shape)[1:] for spec in specs):
+        sentence += " All sizes but the batch's can be fixed by `input_signature`."
+    return sentence
+
+
+def _reason(error):
+    """What a converter says, in a few words."""
+    text = str(error)
+    for lacking in _LACKING:
+        found = re.search(lacking, text)
+        if found:
+            return f"it lacks the operations {found[1].strip()}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return (lines or [type(error).__name__])[0][:200].rstrip(".")
