@@ -113,12 +113,13 @@ class ByteArray:
         # terms are ever added to the large array.
         outer = terms[0]
         for term in terms[1:-1]:
-            outer = outer[..., None] + term[:, :, None, :]
+            outer = ops.expand_dims(outer, -1) + ops.expand_dims(term, 2)
             outer = ops.reshape(outer, (batch, rows, -1))
         if len(terms) > 1:
             shape = (batch, rows, math.prod(self.grid[:-1]), self.grid[-1])
             scores = ops.reshape(scores, shape)
-            scores = (scores + outer[..., None]) + terms[-1][:, :, None, :]
+            last = ops.expand_dims(terms[-1], 2)
+            scores = (scores + ops.expand_dims(outer, -1)) + last
             return ops.reshape(scores, (batch, rows, -1))
         return scores + outer
 
