@@ -379,9 +379,12 @@ def graph_of(folder):
 def test_no_table_of_positions_is_in_it(name, folders):
     graph = graph_of(folders[name])
     nodes = [node for function in graph.library.function for node in function.node_def]
-    constants = [n.attr["value"].tensor.ByteSize() for n in nodes if n.op == "Const"]
-    assert len(constants) > 100
-    assert max(constants) < 1000
+    values = [n.attr["value"].tensor for n in nodes if n.op == "Const"]
+    sizes = [x.ByteSize() for x in values if tf.as_dtype(x.dtype).is_floating]
+    assert len(sizes) > 100
+    # Not even one number for each input, of which there are many in the images; along
+    # an axis there may be one.
+    assert max(sizes) < 4 * NUM_INPUTS["image"]
 
 
 def test_a_layer_that_is_called_again_is_there_once(models, tmp_path, folders):
@@ -397,10 +400,8 @@ def test_a_layer_that_is_called_again_is_there_once(models, tmp_path, folders):
 
 
 def test_labels(folders, models, tmp_path):
-    labels = (
-        (folders["image"] / "assets" / "labels.txt").read_text("utf-8").splitlines()
-    )
-    assert labels == CLASSES
+    labels = (folders["image"] / "assets" / "labels.txt").read_text("utf-8")
+    assert labels.splitlines() == CLASSES
     with pytest.raises(ValueError, match="a name for each of the 3 classes.*2 names"):
         models["image"].export(tmp_path / "model", classes=["a", "b"])
     with pytest.raises(ValueError, match=r"names of one line.*'a\\nb'"):
