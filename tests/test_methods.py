@@ -229,9 +229,10 @@ def test_int8(method, case, lora, monkeypatch):
             projection.quantize("int8")
             if lora:
                 projection.enable_lora(2)
-                projection.lora_kernel_b.assign(
-                    0.1 * np.ones(projection.lora_kernel_b.shape)
-                )
+                # Else of each layer's own random numbers.
+                for matrix in (projection.lora_kernel_a, projection.lora_kernel_b):
+                    numbers = np.cos(np.arange(np.prod(matrix.shape)))
+                    matrix.assign(0.5 * numbers.reshape(matrix.shape))
         return layer
 
     data = make_data(case)
