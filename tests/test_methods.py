@@ -213,6 +213,8 @@ def test_at_once(case, method, mask):
     assert difference(received, expected) < EXACT
 
 
+# Keras says of int8 on NumPy that there are no gradients.
+@pytest.mark.filterwarnings("ignore:.*custom_gradient.*:UserWarning")
 @pytest.mark.parametrize("lora", [False, True], ids=["plain", "lora"])
 @pytest.mark.parametrize("method", ["grid", "dense"])
 def test_int8(method, lora, monkeypatch):
