@@ -4,10 +4,11 @@ import contextlib
 import contextvars
 import dataclasses
 
-import keras
 from keras import ops
 
+from keras_perceiver.gradients import with_gradient
 from keras_perceiver.loops import sequential_loop
+from keras_perceiver.shapes import column_sums
 
 # What one array of scores may take, in bytes: several of these fit in the cache that
 # the cores of a CPU share, and a GPU is kept busy.
@@ -137,12 +138,10 @@ def attend(u, byte_array, deviation, chunk, mask=None, keep=None):
     byte_array = byte_array.with_channel(deviation)
     stream = _Stream(byte_array, chunk, mask, keep, (batch, num_rows + padding, heads))
 
-    def differentiable(u, *inputs):
+    def streamed(u, *inputs):
         answers = stream.forward(u, inputs)
 
-        def gradient(*args, upstream=None):
-            if upstream is None:
-                (upstream,) = args
+        def gradient(upstream):
             # Two loops, so that the second is dropped from a graph where nobody asks
             # for the gradient of the content, as with pixels.
             return (
@@ -152,12 +151,7 @@ def attend(u, byte_array, deviation, chunk, mask=None, keep=None):
 
         return answers, gradient
 
-    tensors = (u, *byte_array.tensors, 1.0 / deviation)
-    if keras.config.backend() == "numpy":
-        # It has no gradients, and Keras would warn of that.
-        answers, _ = differentiable(*tensors)
-    else:
-        answers = ops.custom_gradient(differentiable)(*tensors)
+    answers = with_gradient(streamed)(u, *byte_array.tensors, 1.0 / deviation)
     answers = answers[:, :num_rows]
     return answers[..., :width], answers[..., width]
 
@@ -227,7 +221,7 @@ class _Stream:
             by_logits, by_values = (
                 (
                     *part.byte_array.spread(weights * part.inverse, rows),
-                    ops.sum(weights * scores, axis=1),
+                    column_sums(weights * scores),
                 )
                 for weights, rows, scores in part.gradients(u, answers, upstream)
             )

@@ -261,6 +261,9 @@ def ancestors(tensors):
 def flops_of(op):
     shapes = [x.shape for x in op.inputs]
     if op.type in ("MatMul", "BatchMatMulV2", "BatchMatMulV3"):
+        ones = tf.get_static_value(op.inputs[0])
+        if ones is not None and (ones == 1).all():
+            return 0  # A sum.
         flag = "transpose_a" if op.type == "MatMul" else "adj_x"
         inner = shapes[0][-2 if op.get_attr(flag) else -1]
         return 2 * inner * math.prod(op.outputs[0].shape)

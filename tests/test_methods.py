@@ -260,10 +260,17 @@ def test_logits_whose_exponentials_overflow(mask, compiled):
 @pytest.mark.tf_only("gradients are always compiled on JAX, and never on PyTorch")
 @pytest.mark.parametrize("compiled", [False, True], ids=["graph", "xla"])
 @pytest.mark.parametrize("chunk_bytes", [300, 2**22])
-@pytest.mark.parametrize("case", ["video", "image, words and table"])
-def test_compiled(case, compiled, chunk_bytes):
+@pytest.mark.parametrize(
+    "case, method",
+    [
+        ("video", "grid"),
+        ("image, words and table", "grid"),
+        ("image, words and table", "dense"),
+    ],
+)
+def test_compiled(case, method, compiled, chunk_bytes):
     data = make_data(case)
-    layer = make_layer(case, "grid", chunk_bytes=chunk_bytes)
+    layer = make_layer(case, method, chunk_bytes=chunk_bytes)
     received = values_and_gradients(layer, *data, compiled)
     assert difference(received, of_projected(case)) < 2e-5
 
