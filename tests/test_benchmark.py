@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import json
+import time
 
 import keras
 import numpy as np
@@ -17,7 +18,7 @@ from benchmarks.contestants import check_outputs, difference_to, is_installed
 from benchmarks.cross_attention import command, report
 from benchmarks.cross_attention.contestants import CONTESTANTS, MATMUL_SIZE, make_ours
 from benchmarks.cross_attention.task import CASES, REFERENCE, Case, Setting, make_task
-from benchmarks.measuring import measure_rates, measure_times
+from benchmarks.measuring import measure_rates, measure_times, timed_in_a_row
 from benchmarks.models import report as models_report
 from benchmarks.models.cases import MODELS
 from benchmarks.models.contestants import chains_of_products, multiplications
@@ -167,6 +168,22 @@ def test_turns():
     # A first call that uses up the time is the one measurement.
     seconds = measure_times(runners, rounds=2, max_seconds=1e-12)
     assert [len(times) for times in seconds.values()] == [1, 1]
+
+
+def test_runs_in_a_row():
+    calls = []
+
+    def run():
+        calls.append(time.perf_counter())
+        time.sleep(0.001)
+
+    seconds = timed_in_a_row(run, at_least=0.02)
+    # The mean of all but the first, the last of which ends after the time.
+    assert 0.001 <= seconds <= (time.perf_counter() - calls[1]) / (len(calls) - 1)
+    assert seconds * (len(calls) - 1) >= 0.02
+    # A first run that takes as long is the one measurement.
+    calls.clear()
+    assert timed_in_a_row(run, at_least=1e-12) >= 0.001 and len(calls) == 1
 
 
 def result(name, case, forward, training=None):

@@ -46,6 +46,23 @@ def timed(run):
     return time.perf_counter() - start
 
 
+def timed_in_a_row(run, at_least=0.25):
+    """Mean seconds of runs one after the other, as a loop has them.
+
+    The first of them, which finds threads asleep and caches full of what others did, does
+    not count, unless it alone takes as long as all are to.
+    """
+    first = timed(run)
+    if first >= at_least:
+        return first
+    count, start, elapsed = 0, time.perf_counter(), 0.0
+    while elapsed < at_least:
+        run()
+        count += 1
+        elapsed = time.perf_counter() - start
+    return elapsed / count
+
+
 def measure_rates(starts, rounds, seconds):
     """Items per second of each, taking turns.
 

@@ -8,7 +8,7 @@ from benchmarks import arguments
 from benchmarks import report as reporting
 from benchmarks.arguments import positive
 from benchmarks.contestants import check_outputs, installed
-from benchmarks.measuring import measure_times
+from benchmarks.measuring import measure_times, timed_in_a_row
 from benchmarks.memory import Memory, in_fresh_process
 from benchmarks.train_step.contestants import CONTESTANTS
 from benchmarks.train_step.report import as_table, statements
@@ -57,7 +57,7 @@ def measure_model(model, batch_size, contestants, args):
     expected = keras.ops.convert_to_numpy(task.model(task.inputs, training=False))
     differences = check_outputs(contestants, forward, expected)
     runs = {name: runners[name].runs(["training"]) for name in differences}
-    seconds = measure_times(runs, args.rounds, args.max_seconds)
+    seconds = measure_times(runs, args.rounds, args.max_seconds, timed_in_a_row)
     # The other processes need the memory that this one holds.
     del task, runners, forward, runs
     peaks = {}
