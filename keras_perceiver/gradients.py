@@ -8,25 +8,26 @@ def with_gradient(function):
     """A function of tensors whose gradient is as given.
 
     Args:
-        function: function of tensors to the pair of a result, and of a function from
-            the gradient of the result to those of the tensors, one or a tuple.
+        function: function of tensors that reads no variables and returns a pair: its
+            result, one tensor, and a function that takes the gradient of the result and
+            returns those of the tensors, a tuple, or one alone.
 
     Returns:
         Function of the same tensors to the result.
     """
+    if keras.config.backend() == "numpy":
+        # It has no gradients, and Keras would warn of that.
+        return lambda *tensors: function(*tensors)[0]
 
     def differentiable(*tensors):
         result, gradient = function(*tensors)
 
         def of_upstream(*args, upstream=None):
-            # Backends differ in how they hand it over.
+            # PyTorch hands over the tensors, too, and the gradient by name.
             if upstream is None:
                 (upstream,) = args
             return gradient(upstream)
 
         return result, of_upstream
 
-    if keras.config.backend() == "numpy":
-        # It has no gradients, and Keras would warn of that.
-        return lambda *tensors: differentiable(*tensors)[0]
     return ops.custom_gradient(differentiable)

@@ -17,7 +17,8 @@ from keras_perceiver.cost import Part
 from keras_perceiver.masks import check_mask
 from keras_perceiver.modalities import MultimodalPositions
 from keras_perceiver.positions import FourierPositions, LearnedPositions
-from keras_perceiver.shapes import for_each_example, sizes_of
+from keras_perceiver.shapes import sizes_of
+from keras_perceiver.sums import for_each_example
 from keras_perceiver.validation import check_instance
 
 
@@ -137,7 +138,10 @@ class Reader:
         features = self.positions.grid(ops.shape(inputs)[1:-1])
         width = features.shape[-1]
         features = ops.reshape(ops.cast(features, inputs.dtype), (1, num_inputs, width))
-        features = for_each_example(features, batch)
+        if self.has_grid:
+            features = ops.broadcast_to(features, (batch, num_inputs, width))
+        else:
+            features = for_each_example(features, batch)
         return ops.concatenate([content, features], axis=-1)
 
     def byte_array(self, inputs, dtype):

@@ -1,15 +1,10 @@
-"""Reshapes, copies and sums that take less time so than as compilers do them.
+"""Reshapes of tensors whose batch is known only at run time, without work at run time.
 
-Of reshapes of tensors whose batch is known only at run time, one size is found by
-itself: sizes that are read and put together again take longer in a small model than its
-attention.
+One size of a reshape is found by itself. Sizes that are read and put together again
+take longer in a small model than its attention.
 """
 
-import math
-
 from keras import ops
-
-from keras_perceiver.gradients import with_gradient
 
 
 def sizes_of(x):
@@ -42,28 +37,3 @@ def by_rows(function, x):
         return function(x)
     rows = function(ops.reshape(x, (-1, width)))
     return ops.reshape(rows, (*sizes_of(x)[:-1], rows.shape[-1]))
-
-
-def column_sums(x):
-    """`(..., R, M) -> (..., M)`, as a product with ones.
-
-    Into a sum over rows XLA draws the elementwise operations before it, and computes it
-    one column after the other: ten times as long. It does the same with a single row of
-    ones, and not with two.
-    """
-    ones = ops.ones((2, ops.shape(x)[-2]), dtype=x.dtype)
-    return ops.matmul(ones, x)[..., 0, :]
-
-
-def for_each_example(x, batch):
-    """`(1, M, P) -> (B, M, P)`, whose gradient is one of `column_sums`."""
-    sizes = ops.shape(x)[1:]
-
-    def repeated(x):
-        def gradient(upstream):
-            rows = ops.reshape(upstream, (-1, math.prod(sizes)))
-            return ops.reshape(column_sums(rows), (1, *sizes))
-
-        return ops.broadcast_to(x, (batch, *sizes)), gradient
-
-    return with_gradient(repeated)(x)

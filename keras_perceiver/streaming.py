@@ -8,7 +8,7 @@ from keras import ops
 
 from keras_perceiver.gradients import with_gradient
 from keras_perceiver.loops import sequential_loop
-from keras_perceiver.shapes import column_sums
+from keras_perceiver.sums import column_sums
 
 # What one array of scores may take, in bytes: several of these fit in the cache that
 # the cores of a CPU share, and a GPU is kept busy.
@@ -216,12 +216,16 @@ class _Stream:
     def backward_inputs(self, u, inputs, answers, upstream):
         """The gradients of the inputs."""
 
+        def of_deviation(terms):
+            # What ends a step of a loop, XLA does not put together with what follows.
+            return column_sums(terms) if self._is_single else ops.sum(terms, axis=1)
+
         def body(i, state):
             part = _Part(self, i, inputs)
             by_logits, by_values = (
                 (
                     *part.byte_array.spread(weights * part.inverse, rows),
-                    column_sums(weights * scores),
+                    of_deviation(weights * scores),
                 )
                 for weights, rows, scores in part.gradients(u, answers, upstream)
             )

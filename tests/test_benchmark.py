@@ -4,7 +4,7 @@ import contextlib
 import functools
 import io
 import json
-import time
+import types
 
 import keras
 import numpy as np
@@ -14,11 +14,12 @@ from PIL import Image
 
 import benchmark
 import keras_perceiver as kp
+from benchmarks import measuring
 from benchmarks.contestants import check_outputs, difference_to, is_installed
 from benchmarks.cross_attention import command, report
 from benchmarks.cross_attention.contestants import CONTESTANTS, MATMUL_SIZE, make_ours
 from benchmarks.cross_attention.task import CASES, REFERENCE, Case, Setting, make_task
-from benchmarks.measuring import measure_rates, measure_times, timed_in_a_row
+from benchmarks.measuring import measure_rates, measure_times
 from benchmarks.models import report as models_report
 from benchmarks.models.cases import MODELS
 from benchmarks.models.contestants import chains_of_products, multiplications
@@ -170,20 +171,19 @@ def test_turns():
     assert [len(times) for times in seconds.values()] == [1, 1]
 
 
-def test_runs_in_a_row():
-    calls = []
+def test_runs_in_a_row(monkeypatch):
+    now, durations = [0.0], iter([5.0, 1.0, 2.0, 3.0, 40.0])
 
     def run():
-        calls.append(time.perf_counter())
-        time.sleep(0.001)
+        now[0] += next(durations)
 
-    seconds = timed_in_a_row(run, at_least=0.02)
-    # The mean of all but the first, the last of which ends after the time.
-    assert 0.001 <= seconds <= (time.perf_counter() - calls[1]) / (len(calls) - 1)
-    assert seconds * (len(calls) - 1) >= 0.02
+    clock = types.SimpleNamespace(perf_counter=lambda: now[0], sleep=lambda _: None)
+    monkeypatch.setattr(measuring, "time", clock)
+    # The first does not count, and the last is the one that ends after the time.
+    assert measuring.timed_in_a_row(run, at_least=6.0) == 2.0
     # A first run that takes as long is the one measurement.
-    calls.clear()
-    assert timed_in_a_row(run, at_least=1e-12) >= 0.001 and len(calls) == 1
+    assert measuring.timed_in_a_row(run, at_least=6.0) == 40.0
+    assert next(durations, None) is None
 
 
 def result(name, case, forward, training=None):

@@ -262,8 +262,8 @@ def flops_of(op):
     shapes = [x.shape for x in op.inputs]
     if op.type in ("MatMul", "BatchMatMulV2", "BatchMatMulV3"):
         ones = tf.get_static_value(op.inputs[0])
-        if ones is not None and (ones == 1).all():
-            return 0  # A sum.
+        if shapes[0][-2] == 2 and ones is not None and (ones == 1).all():
+            return 0  # A sum, of `column_sums`.
         flag = "transpose_a" if op.type == "MatMul" else "adj_x"
         inner = shapes[0][-2 if op.get_attr(flag) else -1]
         return 2 * inner * math.prod(op.outputs[0].shape)

@@ -12,8 +12,8 @@ import keras_perceiver as kp
 ROOT = pathlib.Path(__file__).parent.parent
 # From the ground up: a module imports from the floors below its own.
 FLOORS = [
-    ["version", "serialization", "validation", "distribution", "gradients"],
-    ["initializers", "optimizers", "shapes"],
+    ["version", "serialization", "validation", "distribution", "shapes", "gradients"],
+    ["initializers", "optimizers", "sums"],
     ["positions", "dropout", "cost", "loops", "recomputation"],
     ["modalities", "byte_array", "streaming"],
     ["masks", "runtimes"],

@@ -10,8 +10,8 @@ def measure_times(runners, rounds, max_seconds, time_of=None):
     """Seconds of each run, taking turns.
 
     The first call, which traces, compiles and fills caches, does not count, unless it
-    alone takes `max_seconds`: then it is the one measurement. Who has used them up in
-    later rounds sits out the rest.
+    alone takes `max_seconds`: then it is the one measurement. Who has measured as many
+    in later rounds sits out the rest.
 
     Args:
         runners: dict name -> dict quantity -> function.
@@ -49,8 +49,9 @@ def timed(run):
 def timed_in_a_row(run, at_least=0.25):
     """Mean seconds of runs one after the other, as a loop has them.
 
-    The first of them, which finds threads asleep and caches full of what others did, does
-    not count, unless it alone takes as long as all are to.
+    The first of them, which finds threads asleep and caches full of what others did,
+    does not count, unless it alone takes `at_least` seconds: then it is the one
+    measurement.
     """
     first = timed(run)
     if first >= at_least:

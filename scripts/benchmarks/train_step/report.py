@@ -44,7 +44,8 @@ def sentence(name, result, other):
 def as_table(report):
     """The results as lines of Markdown."""
     lines = [
-        f"Float32, AdamW; medians of at most {report['settings']['rounds']} rounds.",
+        f"Float32, AdamW; medians of at most {report['settings']['rounds']} turns of "
+        "steps in a row.",
         "",
         "| model | batch | implementation | step, ms | steps/s | peak of a step, MiB | "
         "and of the first, MiB | rounds |",
