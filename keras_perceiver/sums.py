@@ -23,7 +23,7 @@ def for_each_example(x, batch):
     """What all examples share, once for each of them: `(1, M, P) -> (B, M, P)`.
 
     The gradient sums over the batch by `column_sums`. It is for what is large and
-    learned; as all with a gradient of its own, it has no forward-mode derivative.
+    learned. Having a gradient of its own, it has no forward-mode derivative on JAX.
 
     Args:
         x: float tensor `(1, M, P)`.

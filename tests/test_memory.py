@@ -56,7 +56,7 @@ else:
         "probabilities": answer["probabilities"].numpy().tolist(),
         "label": answer["label"].numpy()[0].decode(),
     }
-# Of this program alone: `ru_maxrss` begins with the size of the process that started it.
+# Of this program alone: `ru_maxrss` begins with that of the process that started it.
 status = pathlib.Path("/proc/self/status").read_text()
 result["peak"] = int(status.partition("VmHWM:")[2].split()[0]) * 1024
 print(json.dumps(result))
