@@ -37,7 +37,7 @@ BACKENDS_VENV ?= .venv-backends
 BACKENDS_INSTALLED = $(BACKENDS_VENV)/.installed
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 BACKENDS_TESTS = $(addprefix tests/test_,positions.py dropout.py byte_array.py \
-	streaming.py methods.py blocks.py encoder.py cost.py golden.py)
+	streaming.py sums.py methods.py blocks.py encoder.py cost.py golden.py)
 
 $(BACKENDS_INSTALLED): setup.cfg pyproject.toml keras_perceiver/version.py
 	$(PYTHON) -m venv $(BACKENDS_VENV)
