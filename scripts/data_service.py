@@ -14,6 +14,7 @@ All of them must find the data under the same paths.
 """
 
 import os
+import signal
 import socket
 import threading
 
@@ -35,13 +36,20 @@ def main(arguments=None):
         help="under which those who train reach this machine",
     )
     flags = parser.parse_args(arguments)
-    servers = start(flags.address)
+    _servers = start(flags.address)  # They serve as long as they are referred to.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _end)
     print(f"Ready: grpc://{flags.address}", flush=True)
-    try:
-        # Not the servers' `join`, which no signal ends.
-        threading.Event().wait()
-    finally:
-        del servers
+    # Not the servers' `join`, which no signal ends.
+    threading.Event().wait()
+
+
+def _end(number, frame):
+    """Ends the program at once.
+
+    There is nothing to save, and a server that is taken down may wait for the other.
+    """
+    os._exit(128 + number)
 
 
 def start(address):
