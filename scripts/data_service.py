@@ -36,9 +36,9 @@ def main(arguments=None):
         help="under which those who train reach this machine",
     )
     flags = parser.parse_args(arguments)
-    _servers = start(flags.address)  # They serve as long as they are referred to.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _end)
+    _servers = start(flags.address)  # They serve as long as they are referred to.
     print(f"Ready: grpc://{flags.address}", flush=True)
     # Not the servers' `join`, which no signal ends.
     threading.Event().wait()
